@@ -1,0 +1,1 @@
+"""The book itself: from source to notebooks, executed, checked, and readable."""

@@ -1,0 +1,30 @@
+"""Errors written for the reader: what is wrong, with which file or value, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReaderError(Exception):
+    """A fault that the reader can mend. The message names the cause and the remedy; no traceback is needed.
+
+    The command line prints the message alone and exits with 1.
+    """
+
+
+class UnknownNameError(ReaderError):
+    """A chapter, asset or profile that does not exist. The command line exits with 2."""
+
+    def __init__(self, what: str, name: str, valid: Iterable[str]) -> None:
+        """Say which names are valid, the nearest to ``name`` first."""
+        super().__init__(f"there is no {what} {name!r}. Valid: {', '.join(nearest_first(name, valid))}.")
+
+
+def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
+    """Sort ``valid`` by likeness to ``name``, the likeliest first; equal likeness keeps the given order."""
+
+    def likeness(candidate: str) -> float:
+        return difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
+
+    return sorted(valid, key=likeness, reverse=True)

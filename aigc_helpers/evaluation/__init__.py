@@ -1,0 +1,1 @@
+"""Judging: metrics that load with the network off, intervals, and base against tuned."""

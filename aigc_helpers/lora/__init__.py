@@ -1,0 +1,1 @@
+"""Adapters: which modules they sit on, and what they cost."""

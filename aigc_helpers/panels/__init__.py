@@ -1,0 +1,1 @@
+"""Widgets to play with: a pure ``run()`` and a thin view each."""
