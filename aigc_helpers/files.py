@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 
+_SUFFIX = ".part"
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space",
     errno.EDQUOT: "Your disk quota is used up: free some space",
@@ -53,7 +54,7 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     with writing_errors_explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_SUFFIX)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -64,6 +65,12 @@ def replacing(target: Path) -> Iterator[Path]:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_half_written(folder: Path) -> None:
+    """Delete what a killed process was writing in ``folder``; only for a folder that nobody else writes to."""
+    for leftover in folder.glob(f".*{_SUFFIX}"):
+        leftover.unlink()
 
 
 def write_text(target: Path, text: str) -> None:

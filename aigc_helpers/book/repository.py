@@ -1,0 +1,98 @@
+"""Where the workbook lives: its folder on this machine, its address on the web, and what is built from the two."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+
+from aigc_helpers.errors import ReaderError
+
+COLAB_BADGE_IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
+BADGE_ALT_TEXT = {"en": "Open in Colab", "zh": "在 Colab 中打开"}
+
+# Readable by someone who has never seen the project: it stands at the top of every chapter.
+_SETUP_CELL = """\
+# Set-up, the same in every chapter: finds the workbook, on Colab fetches it. / 准备单元格，每章相同。
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+if find_spec("aigc_helpers") is None:
+    folders = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "{folder}"]
+    folder = next((folder for folder in folders if (folder / "aigc_helpers").is_dir()), None)
+    if folder is None and find_spec("google") and find_spec("google.colab"):
+        folder, address = folders[-1], "{address}"
+        subprocess.run(["git", "clone", "--depth", "1", address, str(folder)], check=True)
+    assert folder, "Open this notebook inside the workbook's folder. / 请在教程文件夹中打开本笔记本。"
+    sys.path.insert(0, str(folder))
+from aigc_helpers.book.setup import prepare
+prepare()"""
+
+
+def repository_folder() -> Path:
+    """Return the folder that holds ``pyproject.toml`` and ``chapters/``.
+
+    It is the folder above the package; where the package was installed as a copy, the current folder or one above.
+
+    Raises:
+        ReaderError: neither leads to the workbook.
+    """
+    candidates = [Path(__file__).resolve().parents[2], Path.cwd(), *Path.cwd().parents]
+    for candidate in candidates:
+        if (candidate / "pyproject.toml").is_file() and (candidate / "aigc_helpers").is_dir():
+            return candidate
+    raise ReaderError("the workbook's folder was not found. Go to the folder you cloned and run the command there.")
+
+
+def chapters_folder() -> Path:
+    """Return the folder with the built notebooks; ``source/`` and ``zh/`` lie inside it."""
+    return repository_folder() / "chapters"
+
+
+def repository_address() -> str:
+    """Return the repository's address on the web, without a slash at its end.
+
+    It stands once, in ``[project.urls]`` of pyproject.toml; an installed copy carries it in its metadata.
+
+    Raises:
+        ReaderError: pyproject.toml names no repository.
+    """
+    address = _address_in_pyproject() or _address_in_metadata()
+    if not address:
+        raise ReaderError('pyproject.toml names no repository: add Repository = "https://…" under [project.urls].')
+    return address.rstrip("/").removesuffix(".git")
+
+
+def _address_in_pyproject() -> str | None:
+    try:
+        text = (repository_folder() / "pyproject.toml").read_text(encoding="utf-8")
+    except ReaderError:
+        return None
+    return tomllib.loads(text).get("project", {}).get("urls", {}).get("Repository")
+
+
+def _address_in_metadata() -> str | None:
+    try:
+        entries = importlib.metadata.metadata("aigc-workbook").get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return dict(entry.split(", ", 1) for entry in entries).get("Repository")
+
+
+def notebook_path(chapter_name: str, language: str) -> str:
+    """Return a notebook's path inside the repository: ``chapters/05_x.ipynb``, or ``chapters/zh/05_x.ipynb``."""
+    return f"chapters/{'' if language == 'en' else language + '/'}{chapter_name}.ipynb"
+
+
+def colab_badge(chapter_name: str, language: str) -> str:
+    """Return the Markdown of a picture with alt text that opens one language's notebook in Colab."""
+    repository = repository_address().removeprefix("https://github.com/")
+    target = f"https://colab.research.google.com/github/{repository}/blob/main/{notebook_path(chapter_name, language)}"
+    return f"[![{BADGE_ALT_TEXT[language]}]({COLAB_BADGE_IMAGE})]({target})"
+
+
+def setup_cell() -> str:
+    """Return the source of the set-up cell: at most 15 lines, the same in every chapter and language."""
+    address = repository_address()
+    return _SETUP_CELL.format(address=address, folder=address.rsplit("/", 1)[-1])

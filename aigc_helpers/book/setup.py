@@ -1,0 +1,99 @@
+"""What the set-up cell of every chapter calls: install what Colab lacks, quiet the libraries, report versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from aigc_helpers.book.repository import repository_folder
+from aigc_helpers.errors import ReaderError
+
+# Read once, when the libraries are imported; whoever has set one already keeps it. The hub's progress bars stay on:
+# on the full profile a chapter downloads hundreds of megabytes, and a silent cell looks like a broken one.
+ENVIRONMENT = {
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+# Already loaded, or bound to the page's JavaScript: another version on disk than in memory breaks a live kernel.
+NEVER_INSTALLED = ("torch", "numpy", "ipywidgets")
+REPORTED = ("torch", "transformers", "peft")
+
+
+def prepare() -> None:
+    """Make a fresh kernel ready for any chapter, and print which versions and which profile it runs with.
+
+    Only on Colab is anything installed. No seed is set: each chapter sets its own where a reader can see it.
+
+    Raises:
+        ReaderError: on Colab, pip could not install what is missing.
+        UnknownNameError: ``AIGC_PROFILE`` holds something else than a profile's name.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if on_colab():
+        install_missing()
+
+    from aigc_helpers.profile import current_profile
+
+    print(" · ".join(f"{name} {_version(name) or 'is missing'}" for name in REPORTED))
+    profile = current_profile()
+    print(f"profile: {profile.name} · {profile.device} · {profile.dtype_name}")
+
+
+def on_colab() -> bool:
+    """Tell whether this kernel runs on Google Colab."""
+    # Asking for google.colab where there is no package named google would raise.
+    return bool(importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"))
+
+
+def missing_requirements() -> list[str]:
+    """Return those of pyproject's dependencies, with their ranges, that are not installed here in any version."""
+    pyproject = tomllib.loads((repository_folder() / "pyproject.toml").read_text(encoding="utf-8"))
+    names = {requirement: re.split(r"[^\w.-]", requirement)[0] for requirement in pyproject["project"]["dependencies"]}
+    return [
+        requirement for requirement, name in names.items() if name not in NEVER_INSTALLED and _version(name) is None
+    ]
+
+
+def install_missing() -> list[str]:
+    """Install what ``missing_requirements`` names with pip, and return it.
+
+    A package that is there stays as it is, even outside our range: it may be imported already. What is missing may
+    need packages of its own, so pip resolves dependencies; the constraints file keeps it from replacing torch, numpy
+    or ipywidgets on the way.
+
+    Raises:
+        ReaderError: pip failed; its own message is printed above.
+    """
+    missing = missing_requirements()
+    if not missing:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        installed = {name: _version(name) for name in NEVER_INSTALLED}
+        lines = [f"{name}=={version}\n" for name, version in installed.items() if version]
+        constraints.write_text("".join(lines), encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *missing]
+        if subprocess.run(command).returncode:
+            raise ReaderError(
+                f"pip could not install {', '.join(missing)}. Run the cell again; if it fails again, restart the "
+                "runtime first. / 安装失败：请重新运行本单元格，必要时先重启运行时。"
+            )
+    importlib.invalidate_caches()
+    return missing
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

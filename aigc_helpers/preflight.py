@@ -1,0 +1,716 @@
+"""What is this machine, what will work on it, and what to do about the rest: the library behind ``aigc doctor``.
+
+Only the standard library is used, and no package is imported to learn its version, so that the doctor runs before
+anything is installed and answers in about a second.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from aigc_helpers.errors import ReaderError, nearest_first
+from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.profile import ENVIRONMENT_VARIABLE, PROFILE_NAMES
+from aigc_helpers.weights.store_folder import store_folder
+
+DISTRIBUTION = "aigc-workbook"
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+HUB_TIMEOUT_SECONDS = 3.0
+PROGRAM_TIMEOUT_SECONDS = 10.0
+
+_GIGABYTE = 10**9
+_SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗"}
+
+
+if TYPE_CHECKING:
+    # Release, phase (alpha, beta, candidate, final), post-release, development release.
+    VersionKey = tuple[tuple[int, ...], tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question asked of this machine, and the answer.
+
+    Attributes:
+        name: what was looked at.
+        status: ``"pass"``, ``"warn"`` (something will be missing or slow) or ``"fail"`` (chapters will stop).
+        found: what is there, in a few words.
+        remedy_en: what to do about it, in English; empty for a pass.
+        remedy_zh: the same in Chinese.
+    """
+
+    name: str
+    status: Literal["pass", "warn", "fail"]
+    found: str
+    remedy_en: str = ""
+    remedy_zh: str = ""
+
+
+def run_checks() -> list[Check]:
+    """Look at this machine and return what was found, in the order in which a reader would mend it.
+
+    A check that cannot be carried out is reported as a warning; it never stops the others.
+    """
+    checks: list[Check] = []
+    for name, function in _CHECKS:
+        try:
+            checks.extend(function())
+        # Whatever a strange machine does to one check, the reader still gets the rest of the report.
+        except Exception as error:
+            checks.append(_could_not_check(name, error))
+    return checks
+
+
+def format_report(checks: list[Check]) -> str:
+    """Return the checks as aligned lines, each warning and failure with its remedies, and the counts at the end.
+
+    Neighbours that share their remedies (many missing packages, say) show them once, below the last of them.
+    """
+    width = max((len(check.name) for check in checks), default=0)
+    lines: list[str] = []
+    for position, check in enumerate(checks):
+        lines.append(f"{_SYMBOLS[check.status]} {check.status}  {check.name:<{width}}  {check.found}")
+        following = checks[position + 1] if position + 1 < len(checks) else None
+        if check.status == "pass" or (following is not None and _remedies(following) == _remedies(check)):
+            continue
+        lines.extend(f"        → {remedy}" for remedy in _remedies(check))
+    counts = _counts(checks)
+    lines.append("")
+    lines.append(
+        f"{len(checks)} checks: {counts['pass']} pass, {counts['warn']} warn, {counts['fail']} fail · "
+        f"共 {len(checks)} 项：通过 {counts['pass']}，警告 {counts['warn']}，失败 {counts['fail']}"
+    )
+    return "\n".join(lines)
+
+
+def report_as_json(checks: list[Check]) -> str:
+    """Return the checks and their counts as JSON with the keys ``checks`` and ``summary``."""
+    report = {"checks": [asdict(check) for check in checks], "summary": _counts(checks)}
+    return json.dumps(report, ensure_ascii=False, indent=2)
+
+
+def exit_code(checks: list[Check]) -> int:
+    """Return 1 if any check failed, else 0."""
+    return 1 if any(check.status == "fail" for check in checks) else 0
+
+
+def version_key(version: str) -> VersionKey:
+    """Return a key by which versions sort as pip sorts them: 5.0.0.dev1, 5.0.0rc1, 5.0.0, 5.0.0.post1, 26.1.
+
+    The local part (``+cpu``) says how a package was built, not how new it is, and is left out.
+
+    Raises:
+        ValueError: this is no version number.
+    """
+    match = _VERSION.fullmatch(version.strip().lower())
+    if match is None:
+        raise ValueError(f"{version!r} is no version number")
+    numbers = [int(number) for number in match["release"].split(".")]
+    while numbers and numbers[-1] == 0:  # 5.0 and 5.0.0 are the same version.
+        numbers.pop()
+    release = (int(match["epoch"] or 0), *numbers)
+    is_development = match["development"] is not None
+    if match["phase"]:
+        phase = (("a", "b", "rc").index(match["phase"]), int(match["phase_number"] or 0))
+    elif is_development and match["post"] is None:
+        phase = (-1, 0)  # 5.0.dev1 comes before 5.0a1.
+    else:
+        phase = (_FINAL_PHASE, 0)
+    post = (1, int(match["post"] or 0)) if match["post"] is not None else (0, 0)
+    development = (0, int(match["development"] or 0)) if is_development else (1, 0)
+    return release, phase, post, development
+
+
+def satisfies(version: str, version_range: str) -> bool:
+    """Tell whether ``version`` lies within a range such as ``">=2.10,<3"``; an empty range admits every version.
+
+    Raises:
+        ValueError: the version is no version number, or the range uses another operator than ``>=``, ``<``, ``==``.
+    """
+    found = version_key(version)
+    for part in filter(None, (part.strip() for part in version_range.split(","))):
+        match = re.fullmatch(r"(>=|<|==)\s*([^\s=*]+)", part)
+        if match is None:
+            raise ValueError(f"{part!r} is no range this workbook understands (>=, < or == and a version)")
+        operator, bound = match[1], version_key(match[2])
+        if operator == ">=":
+            within = found >= bound
+        elif operator == "==":
+            within = found == bound
+        else:
+            # As pip has it: 6.0rc1 is no version "below 6", unless the bound is itself a pre-release.
+            leads_up_to_bound = found[0] == bound[0] and _is_prerelease(found) and not _is_prerelease(bound)
+            within = found < bound and not leads_up_to_bound
+        if not within:
+            return False
+    return True
+
+
+_VERSION = re.compile(
+    r"v?(?:(?P<epoch>\d+)!)?(?P<release>\d+(?:\.\d+)*)"
+    r"(?:[-_.]?(?P<phase>a|b|rc)[-_.]?(?P<phase_number>\d*))?"
+    r"(?:\.post(?P<post>\d*))?"
+    r"(?:\.dev(?P<development>\d*))?"
+    r"(?:\+[a-z0-9._-]+)?"
+)
+_FINAL_PHASE = 3
+
+
+def _is_prerelease(key: VersionKey) -> bool:
+    _, phase, _, development = key
+    return phase[0] < _FINAL_PHASE or development[0] == 0
+
+
+@dataclass(frozen=True)
+class _Requirement:
+    package: str
+    version_range: str
+
+    def __str__(self) -> str:
+        return f"{self.package}{self.version_range}"
+
+
+@dataclass(frozen=True)
+class _Project:
+    requires_python: str
+    dependencies: list[_Requirement]
+    book: list[_Requirement]
+
+
+def _project() -> _Project:
+    """Read what the project asks for, from pyproject.toml in a checkout and from the metadata once installed."""
+    pyproject = REPOSITORY / "pyproject.toml"
+    if pyproject.is_file():
+        text = pyproject.read_text(encoding="utf-8")
+        # site-packages, too, may hold somebody's pyproject.toml.
+        if f'name = "{DISTRIBUTION}"' in text:
+            return _project_from_text(text)
+    return _project_from_metadata()
+
+
+def _project_from_text(text: str) -> _Project:
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10 or older: that it is too old is all there is to say.
+        match = re.search(r'^requires-python = "([^"]+)"', text, flags=re.MULTILINE)
+        return _Project(match[1] if match else "", [], [])
+    project = tomllib.loads(text)["project"]
+    return _Project(
+        project["requires-python"],
+        [_parse_requirement(line) for line in project["dependencies"]],
+        [_parse_requirement(line) for line in project["optional-dependencies"]["book"]],
+    )
+
+
+def _project_from_metadata() -> _Project:
+    try:
+        metadata = importlib.metadata.metadata(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        raise ReaderError(f"there is no pyproject.toml in {REPOSITORY}, and {DISTRIBUTION} is not installed") from None
+    dependencies, book = [], []
+    for line in metadata.get_all("Requires-Dist") or []:
+        requirement, _, marker = line.partition(";")
+        if "extra" not in marker:
+            dependencies.append(_parse_requirement(requirement))
+        elif re.search(r"""extra\s*==\s*["']book["']""", marker):
+            book.append(_parse_requirement(requirement))
+    return _Project(metadata["Requires-Python"] or "", dependencies, book)
+
+
+def _parse_requirement(line: str) -> _Requirement:
+    match = re.fullmatch(r"\s*([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;.*)?", line)
+    if match is None:
+        raise ValueError(f"{line!r} is no requirement this workbook understands")
+    return _Requirement(match[1], match[2])
+
+
+def _installed_version(package: str) -> str | None:
+    try:
+        # A half-removed package may have a folder of metadata without a version: that counts as not installed.
+        return importlib.metadata.version(package) or None
+    except (importlib.metadata.PackageNotFoundError, KeyError):
+        return None
+
+
+def _check_python() -> Iterator[Check]:
+    needed = _project().requires_python
+    found = sys.version.split()[0]
+    if satisfies(found.rstrip("+"), needed):
+        yield Check("Python", "pass", f"{found} ({sys.executable})")
+        return
+    yield Check(
+        "Python",
+        "fail",
+        f"{found}, needs {needed} ({sys.executable})",
+        f"Install a Python within {needed}, then start with that one: python workbook.py run",
+        f"请安装 {needed} 范围内的 Python，再用它启动：python workbook.py run",
+    )
+
+
+def _check_profile() -> Iterator[Check]:
+    value = os.environ.get(ENVIRONMENT_VARIABLE)
+    if not value:
+        found = f"{ENVIRONMENT_VARIABLE} is not set: full where a GPU is present, else embedded"
+        yield Check("profile", "pass", found)
+    elif value in PROFILE_NAMES:
+        yield Check("profile", "pass", f"{ENVIRONMENT_VARIABLE}={value}")
+    else:
+        nearest = nearest_first(value, PROFILE_NAMES)[0]
+        yield Check(
+            "profile",
+            "fail",
+            f"{ENVIRONMENT_VARIABLE}={value} is no profile",
+            f"Did you mean {ENVIRONMENT_VARIABLE}={nearest}? Valid: {', '.join(PROFILE_NAMES)}. "
+            "Or unset it, and the machine decides.",
+            f"是不是想写 {ENVIRONMENT_VARIABLE}={nearest}？可选值：{'、'.join(PROFILE_NAMES)}。"
+            "不设置这个变量也行，程序会按机器情况自动选择。",
+        )
+
+
+def _check_packages() -> Iterator[Check]:
+    for requirement in _project().dependencies:
+        try:
+            yield _check_package(requirement)
+        except ValueError as error:  # An odd version number of one package says nothing about the others.
+            yield _could_not_check(requirement.package, error)
+
+
+def _check_package(requirement: _Requirement) -> Check:
+    version = _installed_version(requirement.package)
+    if version is None:
+        return Check(
+            requirement.package,
+            "fail",
+            f"not installed, needs {requirement.version_range}",
+            f"Install everything at once: python workbook.py run (in an environment of your own: {_pip('-e', '.')})",
+            f"一次装齐：python workbook.py run（想用自己的环境，就运行 {_pip('-e', '.')}）",
+        )
+    if not satisfies(version, requirement.version_range):
+        command = _pip(str(requirement))
+        return Check(
+            requirement.package,
+            "fail",
+            f"{version}, needs {requirement.version_range}",
+            f"Run: {command}",
+            f"请运行：{command}",
+        )
+    if requirement.package == "ipywidgets" and not satisfies(version, ">=8"):
+        return Check(requirement.package, "pass", f"{version} (7.x, as on Colab: the panels work with it)")
+    return Check(requirement.package, "pass", version)
+
+
+def _check_book() -> Iterator[Check]:
+    book = _project().book
+    if not book:
+        return
+    missing, problems = [], []
+    for requirement in book:
+        version = _installed_version(requirement.package)
+        if version is None:
+            missing.append(requirement.package)
+        elif not satisfies(version, requirement.version_range):
+            problems.append(f"{requirement.package} {version}, needs {requirement.version_range}")
+    if missing:
+        problems.insert(0, f"not installed: {', '.join(missing)}")
+    if not problems:
+        yield Check("extra: book", "pass", ", ".join(requirement.package for requirement in book))
+        return
+    command = _pip("-e", ".[book]")
+    yield Check(
+        "extra: book",
+        "warn",
+        "; ".join(problems),
+        f"Only needed to open and build the chapters outside Colab. Run: {command}",
+        f"只有不在 Colab 上打开或构建章节时才用得到。请运行：{command}",
+    )
+
+
+def _check_gpu() -> Iterator[Check]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        yield Check("GPU", "pass", "none: the embedded profile runs on the CPU")
+        return
+    try:
+        answer = _output_of(program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits").strip()
+        obstacle = None if "," in answer else answer or "it lists no device"
+    except (OSError, subprocess.SubprocessError) as error:
+        answer, obstacle = "", _one_line(error)
+    if obstacle is not None:
+        yield Check(
+            "GPU",
+            "warn",
+            f"nvidia-smi is there but does not work: {obstacle}",
+            "Run nvidia-smi yourself; usually a reboot or a new driver helps. The embedded profile needs no GPU.",
+            "请自己运行一次 nvidia-smi；多半重启或重装驱动就好。embedded 配置不需要 GPU。",
+        )
+        return
+    found = ", ".join(_describe_gpu(line) for line in answer.splitlines() if line.strip())
+    torch_version = _installed_version("torch")
+    if torch_version is not None and _torch_lacks_cuda(torch_version):
+        uninstall = _python() + " -m pip uninstall torch"
+        yield Check(
+            "GPU",
+            "warn",
+            f"{found}, but torch {torch_version} is built without CUDA and cannot use it",
+            f"Run: {uninstall}, then install the CUDA build with the command that pytorch.org/get-started gives you.",
+            f"先运行 {uninstall}，再按 pytorch.org/get-started 给出的命令安装 CUDA 版。",
+        )
+        return
+    yield Check("GPU", "pass", found)
+
+
+def _describe_gpu(line: str) -> str:
+    name, _, mebibytes = (part.strip() for part in line.rpartition(","))
+    # Boards that share the computer's memory answer "[N/A]".
+    memory = _gigabytes(int(mebibytes) * 2**20) if mebibytes.isdigit() else "memory unknown"
+    return f"{name} ({memory})"
+
+
+def _torch_lacks_cuda(torch_version: str) -> bool:
+    """Tell from the files of the installed torch; importing it would take seconds."""
+    if torch_version.endswith("+cpu"):
+        return True
+    # On Windows the CPU build carries no "+cpu" in its metadata, so look where torch itself keeps the answer.
+    version_file = Path(str(importlib.metadata.distribution("torch").locate_file("torch/version.py")))
+    if not version_file.is_file():
+        return False
+    return re.search(r"^cuda\b[^=]*=\s*None", version_file.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None
+
+
+def _check_memory() -> Iterator[Check]:
+    total, available = _memory_of_windows() if sys.platform == "win32" else _memory_of_posix()
+    found = _gigabytes(total)
+    if available is not None:
+        found += f", {_gigabytes(available)} available"
+    if total < 3 * _GIGABYTE:
+        yield Check(
+            "memory",
+            "fail",
+            found,
+            "Chapters need 3 GB. Use a larger machine, raise the container's limit, or open the chapters on Colab.",
+            "运行章节至少要 3 GB 内存。请换内存更大的机器、调高容器的内存上限，或改用 Colab。",
+        )
+    elif total < 6 * _GIGABYTE:
+        yield Check(
+            "memory",
+            "warn",
+            found,
+            "Stay with the embedded profile, run one chapter at a time, and close what else is open.",
+            "请使用 embedded 配置，一次只运行一章，并关掉其他占内存的程序。",
+        )
+    else:
+        yield Check("memory", "pass", found)
+
+
+def _memory_of_posix() -> tuple[int, int | None]:
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = page * os.sysconf("SC_PHYS_PAGES")
+    available = None
+    information = Path("/proc/meminfo")
+    # Linux counts as available what it only keeps as a cache of files; SC_AVPHYS_PAGES would leave that out.
+    if information.is_file():
+        match = re.search(r"^MemAvailable:\s*(\d+) kB", information.read_text(encoding="ascii"), flags=re.MULTILINE)
+        available = int(match[1]) * 1024 if match else None
+    elif "SC_AVPHYS_PAGES" in os.sysconf_names:
+        available = page * os.sysconf("SC_AVPHYS_PAGES")
+    limit_file = CONTROL_GROUP / "memory.max"
+    limit = limit_file.read_text(encoding="ascii").strip() if limit_file.is_file() else "max"
+    if limit == "max" or int(limit) >= total:
+        return total, available
+    # A container: the machine may have more, but this process will never get it.
+    current_file = CONTROL_GROUP / "memory.current"
+    if current_file.is_file():
+        left = max(0, int(limit) - int(current_file.read_text(encoding="ascii")))
+        available = left if available is None else min(left, available)
+    return int(limit), available
+
+
+def _memory_of_windows() -> tuple[int, int | None]:
+    import ctypes
+
+    class MemoryStatus(ctypes.Structure):
+        """MEMORYSTATUSEX, as the Windows headers lay it out."""
+
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            ("total_physical", ctypes.c_ulonglong),
+            ("available_physical", ctypes.c_ulonglong),
+            ("total_page_file", ctypes.c_ulonglong),
+            ("available_page_file", ctypes.c_ulonglong),
+            ("total_virtual", ctypes.c_ulonglong),
+            ("available_virtual", ctypes.c_ulonglong),
+            ("available_extended_virtual", ctypes.c_ulonglong),
+        ]
+
+    status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        raise OSError("GlobalMemoryStatusEx gave no answer")
+    return status.total_physical, status.available_physical
+
+
+def _check_disks() -> Iterator[Check]:
+    folders = {"workbook": REPOSITORY, "installed models": store_folder(), "hub cache": _hub_cache()}
+    names_by_device: dict[int, list[str]] = {}
+    for name, folder in folders.items():
+        names_by_device.setdefault(_nearest_existing(folder).stat().st_dev, []).append(name)
+    for names in names_by_device.values():
+        existing = _nearest_existing(folders[names[0]])
+        free = shutil.disk_usage(existing).free
+        found = f"{_gigabytes(free)} free ({', '.join(names)})"
+        if free >= 5 * _GIGABYTE:
+            yield Check("disk", "pass", found)
+            continue
+        remedy_en = f"Free some space on the disk of {existing}, or move the models: set AIGC_HOME and HF_HOME."
+        remedy_zh = f"请清理 {existing} 所在的磁盘，或用 AIGC_HOME 和 HF_HOME 把模型放到别的磁盘上。"
+        yield Check("disk", "fail" if free < _GIGABYTE else "warn", found, remedy_en, remedy_zh)
+
+
+def _check_store() -> Iterator[Check]:
+    folder = store_folder()
+    obstacle = _obstacle_to_writing(folder)
+    if obstacle is None:
+        yield Check("installed models", "pass", _describe_folder(folder))
+        return
+    yield Check(
+        "installed models",
+        "fail",
+        f"{folder} cannot be written: {obstacle}",
+        "Set AIGC_HOME to a folder of your own before starting Python.",
+        "请在启动 Python 之前，把 AIGC_HOME 设为一个自己有写权限的文件夹。",
+    )
+
+
+def _check_hub_cache() -> Iterator[Check]:
+    folder = _hub_cache()
+    obstacle = _obstacle_to_writing(folder)
+    if obstacle is None:
+        yield Check("hub cache", "pass", _describe_folder(folder))
+        return
+    yield Check(
+        "hub cache",
+        "warn",
+        f"{folder} cannot be written: {obstacle}",
+        "Set HF_HOME to a folder of your own before starting Python. The embedded profile does not use it.",
+        "请在启动 Python 之前，把 HF_HOME 设为一个自己有写权限的文件夹。embedded 配置用不到它。",
+    )
+
+
+def _check_hub() -> Iterator[Check]:
+    # Either variable, and these spellings of "yes": huggingface_hub reads them the same way.
+    offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    if offline.upper() in {"1", "ON", "YES", "TRUE"}:
+        yield Check("hub", "pass", "offline by choice")
+        return
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    # Reports get pasted into questions: a password in the address must not go along.
+    endpoint = re.sub(r"//[^/]*@", "//", endpoint)
+    obstacle = _obstacle_to_reaching(endpoint)
+    if obstacle is None:
+        yield Check("hub", "pass", f"{endpoint} answers")
+        return
+    yield Check(
+        "hub",
+        "warn",
+        f"{endpoint}: {obstacle}",
+        "The embedded profile needs no hub. For the full one, set HF_ENDPOINT to the address (https://…) of a mirror "
+        "before starting Python.",
+        "embedded 配置不需要访问 hub。要用 full 配置，请在启动 Python 之前把 HF_ENDPOINT 设为镜像站的地址（https://…）。",
+    )
+
+
+def _obstacle_to_reaching(endpoint: str) -> str | None:
+    """Return what keeps a request to ``endpoint`` from being answered, or None."""
+    if not endpoint.startswith(("https://", "http://")):
+        return "no address that starts with https://"
+    outcome: list[str | None] = []
+    # Looking up a name takes no time-out and can hang for long: in a thread, the doctor need not wait for it.
+    thread = threading.Thread(target=lambda: outcome.append(_request(endpoint)), daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT_SECONDS + 0.2)
+    return outcome[0] if outcome else f"no answer within {HUB_TIMEOUT_SECONDS:.0f} s"
+
+
+def _request(endpoint: str) -> str | None:
+    request = urllib.request.Request(endpoint, headers={"User-Agent": DISTRIBUTION})
+    try:
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_SECONDS):
+            return None
+    except urllib.error.HTTPError as error:
+        # A mirror may have no front page or ask who is there; but these come from a proxy, or from a server in trouble.
+        return f"HTTP {error.code} {error.reason}" if error.code in (403, 407) or error.code >= 500 else None
+    except urllib.error.URLError as error:
+        return f"not reachable ({error.reason})"
+    except Exception as error:  # A malformed address, a server that speaks something else: the reader wants the text.
+        return f"not reachable ({_one_line(error)})"
+
+
+def _check_fonts() -> Iterator[Check]:
+    font = _chinese_font()
+    if font is not None:
+        yield Check("Chinese font", "pass", font)
+        return
+    yield Check(
+        "Chinese font",
+        "warn",
+        "none found",
+        "Nothing breaks: plots are labelled in English. For Chinese text in plots of your own, install Noto Sans CJK "
+        "(Debian, Ubuntu: sudo apt install fonts-noto-cjk).",
+        "不影响使用：书中图表的标注都是英文。想在自己的图里显示中文，请安装思源黑体 Noto Sans CJK"
+        "（Debian、Ubuntu：sudo apt install fonts-noto-cjk）。",
+    )
+
+
+def _chinese_font() -> str | None:
+    program = shutil.which("fc-list")
+    if program is not None:
+        try:
+            families = _output_of(program, ":lang=zh", "family").splitlines()
+        except (OSError, subprocess.SubprocessError):
+            pass  # The folders below tell as much.
+        else:
+            return min((family.split(",")[0].strip() for family in families if family.strip()), default=None)
+    for folder in _font_folders():
+        for path in folder.rglob("*.[to]t[fc]"):
+            if _CHINESE_FONT_FILE.match(re.sub(r"[\s_-]", "", path.name.lower())):
+                return path.name
+    return None
+
+
+# How the files of Noto Sans CJK, Source Han, WenQuanYi, Droid, LXGW WenKai, Microsoft YaHei, SimHei, SimSun, DengXian,
+# PingFang, Hiragino Sans GB and STHeiti begin, in small letters without spaces and dashes.
+_CHINESE_FONT_FILE = re.compile(
+    r"noto(sans|serif)(mono)?(cjk|sc|tc|hk)|sourcehan|siyuan|wqy|droidsansfallback|lxgw"
+    r"|msyh|simhei|simsun|deng|pingfang|hiraginosansgb|stheiti"
+)
+
+
+def _font_folders() -> list[Path]:
+    if sys.platform == "win32":
+        windows = Path(os.environ.get("WINDIR") or r"C:\Windows")
+        own = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local").expanduser()
+        return [windows / "Fonts", own / "Microsoft" / "Windows" / "Fonts"]
+    if sys.platform == "darwin":
+        return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), Path("~/Library/Fonts").expanduser()]
+    own_folders = [Path("~/.fonts").expanduser(), Path("~/.local/share/fonts").expanduser()]
+    return [*own_folders, Path("/usr/local/share/fonts"), Path("/usr/share/fonts")]
+
+
+_CHECKS: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
+    ("Python", _check_python),
+    ("profile", _check_profile),
+    ("packages", _check_packages),
+    ("extra: book", _check_book),
+    ("GPU", _check_gpu),
+    ("memory", _check_memory),
+    ("disk", _check_disks),
+    ("installed models", _check_store),
+    ("hub cache", _check_hub_cache),
+    ("hub", _check_hub),
+    ("Chinese font", _check_fonts),
+)
+
+
+def _remedies(check: Check) -> tuple[str, str]:
+    return check.remedy_en, check.remedy_zh
+
+
+def _counts(checks: list[Check]) -> dict[str, int]:
+    return {status: sum(check.status == status for check in checks) for status in _SYMBOLS}
+
+
+def _could_not_check(name: str, error: Exception) -> Check:
+    return Check(
+        name,
+        "warn",
+        f"could not be checked: {_one_line(error)}",
+        "Nothing is known to be wrong. If a chapter stops later, quote this line when you ask for help.",
+        "这不代表有问题。如果之后某一章运行出错，求助时请附上这一行。",
+    )
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = " ".join((error.stderr or error.stdout or "").split())
+        return f"exit status {error.returncode}" + (f" ({said[:200]})" if said else "")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"no answer within {error.timeout:.0f} s"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _output_of(program: str, *arguments: str) -> str:
+    finished = subprocess.run(
+        [program, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=PROGRAM_TIMEOUT_SECONDS,
+    )
+    return finished.stdout
+
+
+def _python() -> str:
+    """Return how this very Python is called from a shell: ``python`` where that is the one, else its full path."""
+    on_path = shutil.which("python")
+    if on_path is not None and os.path.normcase(on_path) == os.path.normcase(sys.executable):
+        return "python"
+    return f'"{sys.executable}"' if " " in sys.executable else sys.executable
+
+
+def _pip(*arguments: str) -> str:
+    # Unquoted, a shell takes "<" for a redirection and "[" for a pattern; Windows knows double quotes only.
+    quoted = (f'"{argument}"' if re.search(r"[<>=[]", argument) else argument for argument in arguments)
+    return " ".join([_python(), "-m", "pip", "install", *quoted])
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / _GIGABYTE:.1f} GB"
+
+
+def _hub_cache() -> Path:
+    """Return the folder that huggingface_hub downloads to, from the variables it reads, in its order."""
+    chosen = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if chosen:
+        return Path(os.path.expandvars(chosen)).expanduser()
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(os.path.expandvars(home)).expanduser() / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+
+
+def _describe_folder(folder: Path) -> str:
+    return f"{folder}, writable" if os.path.isdir(folder) else f"{folder}, made at the first download"
+
+
+def _nearest_existing(folder: Path) -> Path:
+    # os.path.exists answers False, where Path.exists raises, if a folder on the way may not be read.
+    return next(candidate for candidate in (folder.absolute(), *folder.absolute().parents) if os.path.exists(candidate))
+
+
+def _obstacle_to_writing(folder: Path) -> str | None:
+    """Return what keeps files from being written to ``folder``, or to where it would be made, or None."""
+    existing = _nearest_existing(folder)
+    if not existing.is_dir():
+        return f"{existing} is a file"
+    try:
+        # Only trying tells: permissions say nothing about read-only disks, quotas or Windows.
+        with tempfile.TemporaryFile(dir=existing):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)

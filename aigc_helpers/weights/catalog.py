@@ -1,0 +1,112 @@
+"""The catalog: what exists, where it comes from, and what its files must be (data/catalog.toml)."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.paths import DATA
+from aigc_helpers.profile import PROFILE_NAMES
+
+CATALOG_FILE = "catalog.toml"
+_SOURCE_FIELDS = {
+    "bundled": {"folder"},
+    "wheel": {"requirement", "folder"},
+    "hub": {"repository", "revision"},
+}
+
+
+@dataclass(frozen=True)
+class AssetFile:
+    """One file of an asset: its name in the asset's folder, its size in bytes, its hexadecimal sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place an asset can come from: ``kind`` is bundled, wheel or hub; ``where`` holds that kind's fields."""
+
+    kind: str
+    where: dict[str, str]
+
+    def __str__(self) -> str:
+        """Name the place in a few words."""
+        place = self.where.get("requirement") or self.where.get("repository") or f"data/{self.where.get('folder')}"
+        return f"{self.kind} {place}"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A model or data set on one profile (``"any"``: the same on both)."""
+
+    name: str
+    profile: str
+    title: str
+    licence: str
+    files: tuple[AssetFile, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+
+def load_catalog(path: Path = DATA / CATALOG_FILE) -> list[Asset]:
+    """Read the catalog.
+
+    Raises:
+        ReaderError: the file is missing (the package was installed without its ``data/`` folder), is not TOML, or an
+            entry lacks a field.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ReaderError(
+            f"there is no catalog at {path}. The package needs the data folder of its repository: clone the "
+            "repository and install it from there with: pip install -e ."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ReaderError(f"{path} is not valid TOML: {error}.") from error
+    return [
+        _asset(path, name, profile, entry) for name, variants in tables.items() for profile, entry in variants.items()
+    ]
+
+
+def find_asset(name: str, profile: str, catalog: list[Asset]) -> Asset:
+    """Return the asset called ``name`` for ``profile``.
+
+    Raises:
+        UnknownNameError: no asset has that name, or it has none for that profile.
+    """
+    variants = {asset.profile: asset for asset in catalog if asset.name == name}
+    if not variants:
+        raise UnknownNameError("asset", name, dict.fromkeys(asset.name for asset in catalog))
+    if profile not in variants and "any" not in variants:
+        raise UnknownNameError(f"profile of {name}", profile, variants)
+    return variants.get(profile) or variants["any"]
+
+
+def _asset(path: Path, name: str, profile: str, entry: dict[str, Any]) -> Asset:
+    where = f"{path}, entry [{name}.{profile}]"
+    if profile not in (*PROFILE_NAMES, "any"):
+        raise ReaderError(f"{where}: the profile must be embedded, full or any.")
+    try:
+        files = tuple(AssetFile(file, fields["size"], fields["sha256"]) for file, fields in entry["files"].items())
+        sources = tuple(
+            Source(fields["kind"], {key: value for key, value in fields.items() if key != "kind"})
+            for fields in entry["sources"]
+        )
+        asset = Asset(name, profile, entry["title"], entry["licence"], files, sources)
+    except KeyError as error:
+        raise ReaderError(f"{where} lacks the field {error}.") from error
+    for source in sources:
+        if set(source.where) != _SOURCE_FIELDS.get(source.kind):
+            raise ReaderError(f"{where}: a source of kind {source.kind!r} with the fields {sorted(source.where)}.")
+    return asset

@@ -1,0 +1,111 @@
+"""fit() trains every model of the book: it must learn, log, leave frozen weights alone, refuse what cannot work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import SETTINGS, TinyBatches, tiny_loss, tiny_model, train_tiny
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.training.fit import LOG_FILE, fit
+from aigc_helpers.training.log import read_log
+
+
+def test_the_loss_falls_and_frozen_weights_keep_every_bit() -> None:
+    model, result = train_tiny(None)
+    _, losses = result.curve("loss")
+    assert len(losses) == result.steps == 30
+    assert sum(losses[-5:]) < sum(losses[:5]) / 2
+    assert torch.equal(model[0].weight, tiny_model()[0].weight)
+    assert not torch.equal(model[3].weight, tiny_model()[3].weight)
+    assert result.units == 240
+    assert not model.training
+
+
+def test_evaluation_happens_when_asked_and_at_the_end() -> None:
+    _, result = train_tiny(None)
+    assert result.curve("drawn")[0] == [9, 18, 27, 30]
+
+
+def test_looking_does_not_change_the_run() -> None:
+    looked_at, _ = train_tiny(None)
+    undisturbed = tiny_model()
+    fit(undisturbed, TinyBatches(), tiny_loss, SETTINGS)
+    for left, right in zip(looked_at.parameters(), undisturbed.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_the_log_is_one_json_object_per_step_and_evaluation(tmp_path: Path) -> None:
+    _, result = train_tiny(tmp_path)
+    assert read_log(tmp_path / LOG_FILE) == result.log
+    assert [entry["step"] for entry in result.log if "loss" in entry] == list(range(1, 31))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first, _ = train_tiny(tmp_path)
+    again, result = train_tiny(tmp_path)
+    assert torch.equal(first[3].weight, again[3].weight)
+    assert result.steps == 30
+    assert len(result.curve("loss")[0]) == 30
+
+
+def test_another_runs_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ReaderError, match=r"learning_rate differs \(0.05 there, 0.1 here\)"):
+        train_tiny(tmp_path, replace(SETTINGS, learning_rate=0.1))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_checkpoint_cut_in_half_is_named_and_the_older_one_kept(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    older, newest = sorted(tmp_path.glob("checkpoint-*"))
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ReaderError, match=f"{newest.name} is damaged.*continue from {older.name}"):
+        train_tiny(tmp_path)
+    newest.unlink()
+    _, result = train_tiny(tmp_path)
+    assert result.steps == 30
+
+
+def test_a_model_without_trainable_parameters_is_refused() -> None:
+    model = tiny_model().requires_grad_(False)
+    with pytest.raises(ReaderError, match="is_trainable=True"):
+        fit(model, TinyBatches(), tiny_loss, SETTINGS)
+
+
+def test_no_data_and_no_epochs_are_refused() -> None:
+    with pytest.raises(ReaderError, match="nothing to train on"):
+        fit(tiny_model(), TinyBatches(), tiny_loss, replace(SETTINGS, epochs=0))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path: Path) -> None:
+    train_tiny(tmp_path, replace(SETTINGS, epochs=1))
+    assert list(tmp_path.glob("checkpoint-*"))
+
+    def bad_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return tiny_loss(model, batch) * float("nan")
+
+    folder = tmp_path / "bad"
+    with pytest.raises(ReaderError, match="loss at step 1 is nan"):
+        fit(tiny_model(), TinyBatches(), bad_loss, SETTINGS, folder=folder)
+    assert not list(folder.glob("checkpoint-*"))
+
+
+def test_a_full_disk_leaves_the_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_tiny(tmp_path, replace(SETTINGS, epochs=1))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("checkpoint-*")}
+
+    def no_space(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("aigc_helpers.training.checkpoint.save_file", no_space)
+    folder = tmp_path / "second"
+    with pytest.raises(ReaderError, match="disk is full"):
+        train_tiny(folder)
+    assert not list(folder.glob("checkpoint-*")) and not list(folder.glob(".*"))
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("checkpoint-*")} == before

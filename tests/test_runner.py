@@ -1,0 +1,192 @@
+"""A run executes every chapter, writes readable copies that need no network, and says what failed.
+
+The pages are what people without Jupyter see: one script from the web, and the page is blank behind a firewall; a
+picture without alt text is nothing to a screen reader.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+from aigc_helpers.book.page import formula, notebook_page
+from aigc_helpers.book.runner import ChapterResult, closing_table, count_checks, run
+from aigc_helpers.errors import UnknownNameError
+
+NAME = "98_miniature"
+FAILING = """\
+# %%
+print("✓ before")
+
+# %%
+raise AssertionError("✗ accuracy: 0.5 is outside 0.8–0.9")
+
+# %%
+print("✓ after")
+"""
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory, built_miniature: Path):
+    """Run a failing chapter 02, the miniature, and the two together in a fresh build folder."""
+    folder = tmp_path_factory.mktemp("run")
+    chapters = Path(shutil.copytree(built_miniature, folder / "chapters"))
+    (chapters / "source" / "02_failing.py").write_text(FAILING, encoding="utf-8")
+    return run(["98", "02", NAME], folder / "build", chapters), folder / "build"
+
+
+def soup_of(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def fetched(soup: BeautifulSoup) -> list[str]:
+    """Return every address that a browser would load without being asked."""
+    attributes = ("src", "srcset", "data", "poster", "action")
+    addresses = [element[name] for name in attributes for element in soup.select(f"[{name}]")]
+    addresses += [element.get("href", "") for element in soup.select("link, base")]
+    styles = " ".join([style.get_text() for style in soup.select("style")])
+    addresses += re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", styles)
+    return [address for address in addresses if not address.startswith("data:")]
+
+
+def test_each_chapter_is_run_once_in_the_order_of_the_numbers(run_once):
+    results, _ = run_once
+    assert [result.chapter for result in results] == ["02_failing", NAME]
+
+
+def test_a_failing_chapter_is_named_and_does_not_stop_the_others(run_once):
+    (failing, miniature), _ = run_once
+    assert not failing.passed
+    assert failing.error.startswith("the cell that begins 'raise AssertionError(")
+    assert failing.error.endswith("failed with AssertionError: ✗ accuracy: 0.5 is outside 0.8–0.9")
+    assert (failing.checks_passed, failing.checks_failed) == (1, 1)
+    assert miniature.passed and (miniature.checks_passed, miniature.checks_failed) == (2, 0)
+
+
+def test_time_and_memory_are_those_of_the_kernel(run_once):
+    for result in run_once[0]:
+        assert 0.1 < result.seconds < 120
+        assert 20 < result.peak_memory < 2000
+
+
+def test_executed_copies_are_written_up_to_the_failure(run_once):
+    _, build_folder = run_once
+    for inside in ("", "zh/"):
+        cells = nbformat.read(build_folder / f"{inside}02_failing.ipynb", as_version=4)["cells"]
+        assert [cell["execution_count"] for cell in cells] == [1, 2, None]
+        assert cells[1]["outputs"][0]["output_type"] == "error"
+
+
+def test_copies_and_stored_notebooks_are_the_same_and_clean(run_once, built_miniature: Path):
+    _, build_folder = run_once
+    for inside in (f"{NAME}.ipynb", f"zh/{NAME}.ipynb"):
+        assert (build_folder / inside).read_bytes() == (built_miniature / inside).read_bytes()
+
+
+@pytest.mark.parametrize("page", [f"{NAME}.html", f"zh/{NAME}.html", "02_failing.html", "index.html"])
+def test_a_page_fetches_nothing_and_holds_no_script(run_once, page: str):
+    soup = soup_of(run_once[1] / page)
+    assert fetched(soup) == []
+    assert soup.select("script, iframe, object, embed") == []
+    text = str(soup)
+    for host in ("cdnjs", "jsdelivr", "unpkg", "mathjax", "require.js", "jquery", "colab-badge.svg"):
+        assert host not in text.lower()
+
+
+@pytest.mark.parametrize(("page", "language"), [(f"{NAME}.html", "en"), (f"zh/{NAME}.html", "zh-Hans")])
+def test_a_page_says_its_language_and_title(run_once, page: str, language: str):
+    soup = soup_of(run_once[1] / page)
+    assert soup.html["lang"] == language
+    assert soup.title.get_text() == {"en": "A miniature", "zh-Hans": "微型章节"}[language]
+    assert soup.h1 is not None
+
+
+def test_every_picture_on_a_page_is_embedded_with_its_alt_text(run_once):
+    images = soup_of(run_once[1] / f"{NAME}.html").select("img")
+    assert [image["alt"] for image in images] == [r"\Delta W = \frac{\alpha}{r} BA", "a white pixel"]
+    assert all(image["src"].startswith("data:image/") for image in images)
+
+
+def test_badges_become_words_and_links_between_chapters_lead_to_pages(run_once):
+    links = {link.get_text(): link["href"] for link in soup_of(run_once[1] / f"{NAME}.html").select("main a")}
+    assert links["the other"] == "97_other.html"
+    assert links["Open in Colab"].startswith("https://colab.research.google.com/github/")
+
+
+def test_the_index_links_every_page_that_is_there(run_once):
+    _, build_folder = run_once
+    links = [link["href"] for link in soup_of(build_folder / "index.html").select("a")]
+    assert links == ["02_failing.html", "zh/02_failing.html", f"{NAME}.html", f"zh/{NAME}.html"]
+    assert all((build_folder / link).is_file() for link in links)
+
+
+def test_a_progress_line_per_chapter_goes_to_stderr(miniature: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    (miniature / "source" / f"{NAME}.py").write_text("# %%\n1\n\n# %%\n2\n", encoding="utf-8")
+    run(None, tmp_path / "build", miniature)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert re.search(rf"{NAME}: 100%.*2/2", captured.err)
+
+
+def test_an_unknown_chapter_runs_nothing(miniature: Path, tmp_path: Path):
+    with pytest.raises(UnknownNameError):
+        run(["98", "77"], tmp_path / "build", miniature)
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.slow
+def test_a_dead_kernel_is_an_error_of_its_chapter(miniature: Path, tmp_path: Path):
+    source = "# %%\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (miniature / "source" / f"{NAME}.py").write_text(source, encoding="utf-8")
+    (result,) = run(None, tmp_path / "build", miniature)
+    assert "died" in result.error.lower()
+    assert (tmp_path / "build" / f"{NAME}.html").is_file()
+
+
+def test_a_check_that_fails_on_purpose_does_not_count():
+    def cell(text: str, *tags: str) -> dict:
+        output = {"output_type": "error", "evalue": text} if text[0] == "✗" else {"text": text}
+        return {"metadata": {"tags": list(tags)}, "outputs": [output]}
+
+    cells = [cell("✓ a\n○ b\n✓ c"), cell("✗ d", "raises-exception"), cell("✗ e")]
+    assert count_checks({"cells": cells}) == (2, 1)
+
+
+def test_the_closing_table_says_how_each_chapter_went():
+    lines = closing_table(
+        [
+            ChapterResult("00_start_here", 12.34, 512.6, 9, 0, None),
+            ChapterResult("05_lora_on_bert", 100, None, 3, 1, "the cell that begins 'x' failed with E"),
+        ]
+    ).splitlines()
+    assert lines[0].split() == ["chapter", "seconds", "peak", "memory", "checks"]
+    assert lines[1].split() == ["00_start_here", "12.3", "513", "MiB", "9/9", "ok"]
+    assert lines[2].endswith("unknown        3/4  FAILED: the cell that begins 'x' failed with E")
+    assert lines[3].endswith("1 of 2 passed")
+
+
+def test_a_formula_beyond_matplotlib_stays_readable_as_latex():
+    assert formula(r"\begin{aligned} a < b \end{aligned}") == r"<code>\begin{aligned} a &lt; b \end{aligned}</code>"
+    assert formula(r"\Delta W") == formula(r"\Delta W")
+
+
+def test_pictures_beside_the_notebook_are_embedded_and_html_outputs_are_disarmed(tmp_path: Path):
+    (tmp_path / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", encoding="utf-8")
+    hostile = '<script src="https://example.org/x.js"></script><img src="https://example.org/y.png" alt="a curve">'
+    output = nbformat.v4.new_output("display_data", {"text/html": hostile})
+    svg = nbformat.v4.new_output(
+        "display_data", {"image/svg+xml": "<svg/>"}, metadata={"image/svg+xml": {"alt": 'a "drawing"'}}
+    )
+    cells = [
+        nbformat.v4.new_markdown_cell("# T\n\n![drawn](drawing.svg)\n\n$$x^2$$\n\n```mermaid\na-->b\n```"),
+        nbformat.v4.new_code_cell("1", outputs=[output, svg]),
+    ]
+    soup = BeautifulSoup(notebook_page(nbformat.v4.new_notebook(cells=cells), "T", "en", tmp_path), "html.parser")
+    assert fetched(soup) == [] and soup.select("script") == []
+    assert [image["alt"] for image in soup.select("img")] == ["drawn", "x^2", 'a "drawing"']
+    assert "a curve" in soup.get_text()
