@@ -19,11 +19,11 @@ from aigc_helpers.book.repository import (
     BADGE_ALT_TEXT,
     colab_badge,
     repository_address,
-    repository_folder,
     setup_cell,
 )
+from aigc_helpers.paths import REPOSITORY
 
-ROOT = repository_folder()
+ROOT = REPOSITORY
 NOTEBOOKS = sorted([*ROOT.glob("chapters/*.ipynb"), *ROOT.glob("chapters/zh/*.ipynb")])
 IN_COLAB = re.compile(r"https://colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/([\w./-]+)")
 

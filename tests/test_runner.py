@@ -130,7 +130,8 @@ def test_a_progress_line_per_chapter_goes_to_stderr(miniature: Path, tmp_path: P
     run(None, tmp_path / "build", miniature)
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert re.search(rf"{NAME}: 100%.*2/2", captured.err)
+    lines = [line.split("\r")[-1] for line in captured.err.split("\n") if line.strip()]
+    assert len(lines) == 1 and re.match(rf"{NAME}: 100%.*2/2", lines[0]), captured.err
 
 
 def test_an_unknown_chapter_runs_nothing(miniature: Path, tmp_path: Path):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.book.repository import chapters_folder, colab_badge, repository_address, repository_folder, setup_cell
+from aigc_helpers.book.repository import colab_badge, repository_address, setup_cell
 from aigc_helpers.book.source import (
     LANGUAGES,
     Chapter,
@@ -29,6 +29,7 @@ from aigc_helpers.book.source import (
 )
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
+from aigc_helpers.paths import CHAPTERS, REPOSITORY
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -73,7 +74,7 @@ def build(
         UnknownNameError: one of the names is no chapter.
         ReaderError: a source has a fault, or a cell failed. That chapter's older notebooks stay as they are.
     """
-    folder = folder or chapters_folder()
+    folder = folder or CHAPTERS
     built = []
     for chapter in [read_chapter(path) for path in find_chapters(names, folder)]:
         notebook = assemble(chapter, "en")
@@ -95,7 +96,7 @@ def check(names: Iterable[str] | None = None, folder: Path | None = None) -> lis
     Raises:
         UnknownNameError: one of the names is no chapter.
     """
-    folder = folder or chapters_folder()
+    folder = folder or CHAPTERS
     problems = []
     for path in find_chapters(names, folder):
         try:
@@ -193,13 +194,14 @@ def new_client(notebook: NotebookNode, folder: Path, **hooks: Callable[..., None
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--log-level=40"],  # errors only: warnings about the transport would break the progress line
         **hooks,
     )
 
 
 def kernel_environment(**more: str) -> dict[str, str]:
     """Return the environment of a chapter's kernel: the embedded profile, and the package within reach."""
-    paths = [str(repository_folder()), os.environ.get("PYTHONPATH", "")]
+    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "AIGC_PROFILE": "embedded",
@@ -247,7 +249,7 @@ def _head(cell: NotebookNode) -> str:
 
 def machine_paths() -> list[str]:
     """Return the folders of this machine that no stored output may name, the longest first."""
-    paths = {str(repository_folder()), str(Path.home()), *(sysconfig.get_paths()[key] for key in ("stdlib", "purelib"))}
+    paths = {str(REPOSITORY), str(Path.home()), *(sysconfig.get_paths()[key] for key in ("stdlib", "purelib"))}
     if sys.prefix != sys.base_prefix:
         paths.add(sys.prefix)
     return sorted((path for path in paths if len(Path(path).parts) > 1), key=len, reverse=True)

@@ -1,12 +1,12 @@
-"""Where the workbook lives: its folder on this machine, its address on the web, and what is built from the two."""
+"""Where the workbook lives on the web, and what is built from its address: badges and the set-up cell."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import tomllib
-from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.paths import REPOSITORY
 
 COLAB_BADGE_IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 BADGE_ALT_TEXT = {"en": "Open in Colab", "zh": "在 Colab 中打开"}
@@ -26,28 +26,9 @@ if find_spec("aigc_helpers") is None:
         subprocess.run(["git", "clone", "--depth", "1", address, str(folder)], check=True)
     assert folder, "Open this notebook inside the workbook's folder. / 请在教程文件夹中打开本笔记本。"
     sys.path.insert(0, str(folder))
+from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.book.setup import prepare
 prepare()"""
-
-
-def repository_folder() -> Path:
-    """Return the folder that holds ``pyproject.toml`` and ``chapters/``.
-
-    It is the folder above the package; where the package was installed as a copy, the current folder or one above.
-
-    Raises:
-        ReaderError: neither leads to the workbook.
-    """
-    candidates = [Path(__file__).resolve().parents[2], Path.cwd(), *Path.cwd().parents]
-    for candidate in candidates:
-        if (candidate / "pyproject.toml").is_file() and (candidate / "aigc_helpers").is_dir():
-            return candidate
-    raise ReaderError("the workbook's folder was not found. Go to the folder you cloned and run the command there.")
-
-
-def chapters_folder() -> Path:
-    """Return the folder with the built notebooks; ``source/`` and ``zh/`` lie inside it."""
-    return repository_folder() / "chapters"
 
 
 def repository_address() -> str:
@@ -65,11 +46,10 @@ def repository_address() -> str:
 
 
 def _address_in_pyproject() -> str | None:
-    try:
-        text = (repository_folder() / "pyproject.toml").read_text(encoding="utf-8")
-    except ReaderError:
+    pyproject = REPOSITORY / "pyproject.toml"
+    if not pyproject.is_file():
         return None
-    return tomllib.loads(text).get("project", {}).get("urls", {}).get("Repository")
+    return tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"].get("urls", {}).get("Repository")
 
 
 def _address_in_metadata() -> str | None:

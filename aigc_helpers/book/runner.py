@@ -24,9 +24,9 @@ from aigc_helpers.book.builder import (
 )
 from aigc_helpers.book.expect import FAILED, PASSED
 from aigc_helpers.book.page import HTML_LANGUAGE, notebook_page, page
-from aigc_helpers.book.repository import chapters_folder, repository_folder
 from aigc_helpers.book.source import LANGUAGES, Chapter, find_chapters, read_chapter
 from aigc_helpers.files import write_text
+from aigc_helpers.paths import CHAPTERS, REPOSITORY
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -79,8 +79,8 @@ def run(
         UnknownNameError: one of the names is no chapter; nothing was run.
         ReaderError: a source has a fault; nothing was run. Or the build folder cannot be written.
     """
-    folder = folder or chapters_folder()
-    build_folder = build_folder or repository_folder() / "build"
+    folder = folder or CHAPTERS
+    build_folder = build_folder or REPOSITORY / "build"
     chapters = [read_chapter(path) for path in find_chapters(names, folder)]
     results = []
     for chapter in chapters:

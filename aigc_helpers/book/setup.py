@@ -12,8 +12,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from aigc_helpers.book.repository import repository_folder
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.paths import REPOSITORY
 
 # Read once, when the libraries are imported; whoever has set one already keeps it. The hub's progress bars stay on:
 # on the full profile a chapter downloads hundreds of megabytes, and a silent cell looks like a broken one.
@@ -57,7 +57,7 @@ def on_colab() -> bool:
 
 def missing_requirements() -> list[str]:
     """Return those of pyproject's dependencies, with their ranges, that are not installed here in any version."""
-    pyproject = tomllib.loads((repository_folder() / "pyproject.toml").read_text(encoding="utf-8"))
+    pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     names = {requirement: re.split(r"[^\w.-]", requirement)[0] for requirement in pyproject["project"]["dependencies"]}
     return [
         requirement for requirement, name in names.items() if name not in NEVER_INSTALLED and _version(name) is None

@@ -55,9 +55,9 @@ def fetch_python_package(
     Raises:
         ReaderError: pip is missing, the package could not be fetched, or its sha256 is not ``sha256``.
     """
+    start = f"{_folded(name)}-{version}"
     for known in sorted(folder.glob("*")):
-        is_named_so = known.name.lower().replace("_", "-").startswith(f"{name.lower().replace('_', '-')}-{version}")
-        if is_named_so and _is_whole(known, sha256):
+        if _folded(known.name).startswith(start) and _is_whole(known, sha256):
             return known
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -86,6 +86,11 @@ def read_files(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
                 content = opened.extractfile(member)
                 assert content is not None  # it is a plain file
                 yield member.name, content.read()
+
+
+def _folded(name: str) -> str:
+    # tiny_words and Tiny-Words are one name to pip.
+    return name.lower().replace("_", "-")
 
 
 def _is_whole(archive: Path, sha256: str) -> bool:

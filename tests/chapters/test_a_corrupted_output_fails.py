@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aigc_helpers.book.repository import chapters_folder, repository_folder
+from aigc_helpers.paths import CHAPTERS, REPOSITORY
 
 COMPARED = "nbval-check-output"
 PASSED, FAILED = 0, 1  # pytest's exit codes; 5, "nothing collected", is neither
@@ -33,7 +33,7 @@ def corrupt(output: nbformat.NotebookNode) -> None:
 def nbval(notebook: nbformat.NotebookNode, path: Path) -> subprocess.CompletedProcess[str]:
     nbformat.write(notebook, path)
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600"]
-    environment = {**os.environ, "PYTHONPATH": str(repository_folder())}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(
         [*command, "-q", "-p", "no:cacheprovider", path.name],
         cwd=path.parent,
@@ -44,7 +44,7 @@ def nbval(notebook: nbformat.NotebookNode, path: Path) -> subprocess.CompletedPr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chapter", sorted(chapters_folder().glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", sorted(CHAPTERS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_corrupted_output_fails(chapter: Path, tmp_path: Path):
     notebook = nbformat.read(chapter, as_version=4)
     # Only the cells up to the first compared one with text: the rest of a chapter takes minutes.

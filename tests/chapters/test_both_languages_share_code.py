@@ -7,9 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aigc_helpers.book.repository import chapters_folder
+from aigc_helpers.paths import CHAPTERS
 
-ENGLISH = sorted(chapters_folder().glob("*.ipynb"))
+ENGLISH = sorted(CHAPTERS.glob("*.ipynb"))
 
 
 def cells(path: Path, kind: str) -> list[nbformat.NotebookNode]:
@@ -33,5 +33,5 @@ def test_the_chinese_prose_is_chinese(english: Path):
 
 
 def test_no_language_has_a_chapter_that_the_other_lacks():
-    chinese = sorted(path.name for path in (chapters_folder() / "zh").glob("*.ipynb"))
+    chinese = sorted(path.name for path in (CHAPTERS / "zh").glob("*.ipynb"))
     assert [path.name for path in ENGLISH] == chinese

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aigc_helpers.book.repository import chapters_folder
+from aigc_helpers.paths import CHAPTERS
 
 COMPARED = "nbval-check-output"
 LEAST_COMPARED, MOST_SKIPPED = 8, 2
@@ -18,7 +18,7 @@ FEWEST_CELLS, MOST_CELLS = 40, 70
 MOST_LINES = 15
 
 chapters = pytest.mark.parametrize(
-    "path", sorted(chapters_folder().glob("*.ipynb")), ids=lambda path: getattr(path, "stem", None)
+    "path", sorted(CHAPTERS.glob("*.ipynb")), ids=lambda path: getattr(path, "stem", None)
 )
 
 

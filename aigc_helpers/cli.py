@@ -1,0 +1,225 @@
+"""The command ``aigc``. argparse, because ``aigc doctor`` must run before any package is installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.paths import CHAPTERS, DATA, REPOSITORY
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 fine, 1 failed, 2 wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # A Windows console in a Western code page has no Chinese.
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return status
+    except UnknownNameError as error:
+        print(f"aigc: {error}", file=sys.stderr)
+        return 2
+    except ReaderError as error:
+        print(f"aigc: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("aigc: stopped. Run the same command again to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Python flushes standard output once more on its way out; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("aigc: the program that read this output stopped reading before the end.", file=sys.stderr)
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser, commands = _parsers()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        raise UnknownNameError("command", arguments[0], commands)
+    options = parser.parse_args(arguments)
+    return options.function(options)
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
+    parser = argparse.ArgumentParser(prog="aigc", description="The AIGC workbook, from the command line.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="look at this machine and say what will work on it")
+    doctor.add_argument("--json", action="store_true", help="print the report as JSON")
+    doctor.set_defaults(function=_doctor)
+
+    catalog = commands.add_parser("catalog", help="list the models and data sets that can be installed")
+    catalog.add_argument("--json", action="store_true", help="print the list as JSON")
+    catalog.set_defaults(function=_catalog)
+
+    install = commands.add_parser("install", help="install a model or data set, verified by sha256")
+    install.add_argument("name", help="a name from aigc catalog")
+    install.add_argument("--profile", help="embedded or full (by default what AIGC_PROFILE or this machine says)")
+    install.add_argument("--json", action="store_true", help="print name, profile and folder as JSON")
+    install.set_defaults(function=_install)
+
+    pretrain = commands.add_parser("pretrain", help="build again what ships in data/")
+    pretrain.add_argument("name", help=", ".join(_BUILDERS))
+    pretrain.set_defaults(function=_pretrain)
+
+    build = commands.add_parser("build", help="build the notebooks of both languages from chapters/source")
+    build.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
+    build.add_argument("--check", action="store_true", help="only say what is not as its source gives it")
+    build.add_argument("--execute", action="store_true", help="execute the cells even where none has changed")
+    build.set_defaults(function=_build)
+
+    run = commands.add_parser("run", help="run chapters; executed copies and pages go to build/")
+    run.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
+    run.set_defaults(function=_run)
+
+    lab = commands.add_parser("lab", help="open JupyterLab on chapter 00")
+    lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
+    lab.set_defaults(function=_lab)
+    return parser, list(commands.choices)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from aigc_helpers.preflight import exit_code, format_report, report_as_json, run_checks
+
+    checks = run_checks()
+    print(report_as_json(checks) if options.json else format_report(checks))
+    return exit_code(checks)
+
+
+def _catalog(options: argparse.Namespace) -> int:
+    from aigc_helpers.weights.catalog import load_catalog
+    from aigc_helpers.weights.install import asset_folder
+
+    rows = []
+    for asset in load_catalog():
+        # Presence, not integrity: hashing every file would make a listing slow. install verifies.
+        present = all((asset_folder(asset) / file.name).is_file() for file in asset.files)
+        rows.append(
+            {
+                "name": asset.name,
+                "profile": asset.profile,
+                "title": asset.title,
+                "licence": asset.licence,
+                "megabytes": round(asset.size / 1e6, 1),
+                "sources": [str(source) for source in asset.sources],
+                "installed": present,
+            }
+        )
+    if options.json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return 0
+    for row in rows:
+        state = "installed" if row["installed"] else "not installed"
+        print(f"{row['name']:10} {row['profile']:9} {row['megabytes']:7.1f} MB  {row['licence']:11} {state}")
+        print(f"{'':10} {row['title']}; from {', '.join(row['sources'])}")
+    return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    from aigc_helpers.profile import PROFILE_NAMES, current_profile
+    from aigc_helpers.weights.install import install
+
+    if options.profile and options.profile not in PROFILE_NAMES:
+        raise UnknownNameError("profile", options.profile, PROFILE_NAMES)
+    profile = options.profile or current_profile().name
+    folder = install(options.name, profile)
+    result = {"name": options.name, "profile": profile, "folder": str(folder)}
+    print(json.dumps(result, ensure_ascii=False) if options.json else f"✓ {options.name} ({profile}): {folder}")
+    return 0
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    if options.name not in _BUILDERS:
+        raise UnknownNameError("builder", options.name, _BUILDERS)
+    print(f"✓ {_BUILDERS[options.name]()}")
+    return 0
+
+
+def _build_reviews() -> str:
+    from aigc_helpers.pretrain.reviews import build_reviews
+
+    return f"{len(build_reviews(DATA / 'reviews' / 'reviews.parquet')):,} snippets in data/reviews"
+
+
+def _build_poems() -> str:
+    from aigc_helpers.pretrain.poems import build_poems
+
+    return f"{build_poems(DATA / 'poems').written} poems in data/poems"
+
+
+def _build_emoji() -> str:
+    from aigc_helpers.pretrain.emoji import build_emoji
+
+    return f"{build_emoji(DATA / 'emoji').concepts:,} concepts in data/emoji"
+
+
+def _build_film_adapter() -> str:
+    from aigc_helpers.pretrain.film_reviews import build_film_adapter
+
+    return build_film_adapter()
+
+
+def _build_rank_sweep() -> str:
+    from aigc_helpers.pretrain.film_reviews import build_rank_sweep
+
+    return build_rank_sweep()
+
+
+_BUILDERS = {
+    "reviews": _build_reviews,
+    "poems": _build_poems,
+    "emoji": _build_emoji,
+    "film-adapter": _build_film_adapter,
+    "rank-sweep": _build_rank_sweep,
+}
+
+
+def _build(options: argparse.Namespace) -> int:
+    from aigc_helpers.book import builder
+
+    if options.check:
+        problems = builder.check(options.chapters or None)
+        for problem in problems:
+            print(f"✗ {problem}")
+        print(f"{len(problems)} problems." if problems else "✓ every notebook is what its source gives.")
+        return 1 if problems else 0
+    for built in builder.build(options.chapters or None, execute=options.execute or None, report=print):
+        print(f"✓ {built.chapter}: {'written' if built.changed else 'unchanged'}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from aigc_helpers.book import runner
+
+    results = runner.run(options.chapters or None)
+    print(runner.closing_table(results))
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _lab(options: argparse.Namespace) -> int:
+    import importlib.util
+    import subprocess
+
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise ReaderError(
+            'JupyterLab is not installed here. Run: pip install -e ".[book]", or let the bootstrap do it: '
+            "python workbook.py lab"
+        )
+    first_chapter: Path = min(CHAPTERS.glob("00_*.ipynb"))
+    command = [sys.executable, "-m", "jupyterlab", str(first_chapter), f"--ServerApp.root_dir={REPOSITORY}"]
+    # Without these, JupyterLab asks its home page for news and its package index for extensions at every start.
+    command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--LabApp.extension_manager=readonly"]
+    if options.no_browser:
+        command.append("--no-browser")
+    return subprocess.call(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Images: data sets, backgrounds and captions, loss and sampling."""

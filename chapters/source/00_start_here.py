@@ -1,0 +1,447 @@
+# %% [markdown] lang="en"
+# # 00 · Start here
+#
+# {{badge}}
+#
+# **What you will be able to do:** find out what your machine can run; say what a weight file is, and predict its size;
+# use a pretrained model twice, once as it is and once with an adapter 300 times smaller than itself; and work with
+# this book: predict, run, check, and solve exercises that answer back.
+#
+# | | both profiles |
+# |---|---|
+# | time | about a minute |
+# | memory | 1 GB |
+# | download | none once the workbook is set up |
+#
+# Run a cell with Shift + Enter. Start with the next one, the same in every chapter: it finds the workbook and
+# says what it will run on.
+
+# %% [markdown] lang="zh"
+# # 00 · 从这里开始
+#
+# {{badge}}
+#
+# **学完本章，你能够：** 弄清自己的机器能跑什么；说出权重文件是什么，并事先算出它有多大；
+# 把一个预训练模型用上两回：一回原样用，一回加上比它小 300 倍的适配器；
+# 学会使用这本书：先猜、再跑、后核对，还有会给你回话的练习。
+#
+# | | 两种配置相同 |
+# |---|---|
+# | 时间 | 约一分钟 |
+# | 内存 | 1 GB |
+# | 下载 | 装好本书之后不再需要 |
+#
+# 按 Shift + Enter 运行单元格。先运行下面这个，每一章开头都一样：它找到本书的代码，并报告将在什么环境里运行。
+
+# %% tags=["setup"]
+
+# %% [markdown] lang="en"
+# ## 1 · How to read this book
+#
+# Every step has the same rhythm. A **claim** in a sentence or two; a **prediction**, which you make before you run the cell,
+# because a surprise is what you remember; the **run**; and a **check** that prints a line with ✓ if things are as
+# claimed.
+
+# %% [markdown] lang="zh"
+# ## 1 · 这本书怎么读
+#
+# 每一步都是同一个节奏：先用一两句话提出一个**说法**；运行之前你先**猜**，因为意外最容易记住；然后**运行**；
+# 最后**核对**，如果和说法一致，就打印一行带 ✓ 的结果。
+
+# %% tags=["nbval-check-output"]
+from aigc_helpers.book.expect import expect, expect_equal
+
+expect_equal(6 * 7, 42, "six times seven")
+expect(sum([0.1] * 10), 0.99, 1.01, "ten tenths")
+
+# %% [markdown] lang="en"
+# A check that fails stops the chapter and says what it found. The next cell is meant to fail; so is every cell in this
+# book that shows a red message, unless the text says otherwise.
+
+# %% [markdown] lang="zh"
+# 核对不通过，这一章就停下来，并说明实际得到了什么。下面这个单元格是故意失败的；书中出现红色报错的单元格都是如此，
+# 除非正文另有说明。
+
+# %% tags=["raises-exception", "nbval-check-output"]
+expect(2**10, 0, 1000, "two to the tenth")
+
+# %% [markdown] lang="en"
+# ## 2 · What is this machine?
+#
+# `aigc doctor` answers on the command line; here are the same checks. Only what needs attention is listed: a warning
+# says what will be missing or slow, a failure what has to be mended first, each with the remedy.
+
+# %% [markdown] lang="zh"
+# ## 2 · 这台机器怎么样？
+#
+# 命令行里用 `aigc doctor`，这里是同样的检查。只列出需要留意的：警告说的是会缺什么、会慢在哪里，失败说的是必须先解决什么，
+# 每条都附上办法。
+
+# %%
+from aigc_helpers.preflight import format_report, run_checks
+
+checks = run_checks()
+print(format_report([check for check in checks if check.status != "pass"]))
+
+# %% tags=["nbval-check-output"]
+failures = [check.name for check in checks if check.status == "fail"]
+expect_equal(failures, [], "what has to be mended first")
+
+# %% [markdown] lang="en"
+# ## 3 · Embedded or full
+#
+# The book has two profiles. **Embedded** uses small trained models that come with the book: no GPU, no hub, no network.
+# **Full** runs the same cells with the full-size models on a GPU. Without your say, the machine decides: full where
+# there is an NVIDIA GPU. Set the environment variable `AIGC_PROFILE`, or call `choose_profile("embedded")` at the top of
+# a chapter, to decide yourself.
+
+# %% [markdown] lang="zh"
+# ## 3 · embedded 还是 full
+#
+# 本书有两种配置。**embedded** 使用随书附带、训练好的小模型：不要 GPU，不要 hub，不要网络。
+# **full** 用同样的单元格在 GPU 上跑完整大小的模型。你不说，就由机器决定：有 NVIDIA GPU 就用 full。
+# 想自己定，设环境变量 `AIGC_PROFILE`，或者在一章开头调用 `choose_profile("embedded")`。
+
+# %%
+from aigc_helpers.profile import current_profile
+
+current_profile()
+
+# %% [markdown] lang="en"
+# A name that does not exist is refused, with the nearest one first:
+
+# %% [markdown] lang="zh"
+# 名字写错会被拒绝，并把最接近的排在前面：
+
+# %% tags=["raises-exception", "nbval-check-output"]
+from aigc_helpers.profile import choose_profile
+
+choose_profile("embeded")
+
+# %% [markdown] lang="en"
+# ## 4 · What can be installed
+#
+# The catalog lists every model and data set with its licence, and for each file the sha256 that it must have.
+# `install` compares them on every call; what is missing is fetched, verified, and only then put in place.
+
+# %% [markdown] lang="zh"
+# ## 4 · 能装些什么
+#
+# 目录列出每个模型和数据集、它的许可证，以及每个文件应有的 sha256。`install` 每次都会核对；缺什么就取什么，
+# 核对无误才放到位。
+
+# %%
+import pandas
+
+from aigc_helpers.weights.catalog import load_catalog
+
+pandas.DataFrame(
+    [(asset.name, asset.profile, f"{asset.size / 1e6:.1f}", asset.licence) for asset in load_catalog()],
+    columns=["name", "profile", "MB", "licence"],
+)
+
+# %% tags=["nbval-check-output"]
+from aigc_helpers.weights.install import install
+
+bert = install("bert", "embedded")
+for path in sorted(bert.iterdir()):
+    if path.suffix in (".json", ".safetensors", ".txt"):
+        print(f"{path.name:24} {path.stat().st_size:>11,} bytes")
+
+# %% [markdown] lang="en"
+# ## 5 · A weight file, opened
+#
+# `config.json` describes the architecture: how many layers, how wide. `model.safetensors` holds numbers under names, and
+# nothing else: no code, no architecture. Neither is a model without the other.
+
+# %% [markdown] lang="zh"
+# ## 5 · 打开一个权重文件
+#
+# `config.json` 描述结构：有几层，多宽。`model.safetensors` 里只有带名字的数字，没有代码，也没有结构。
+# 两者缺一不可，合在一起才是模型。
+
+# %% tags=["nbval-check-output"]
+import json
+
+from safetensors import safe_open
+
+config = json.loads((bert / "config.json").read_text(encoding="utf-8"))
+print({key: config[key] for key in ("model_type", "num_hidden_layers", "hidden_size", "vocab_size")})
+with safe_open(bert / "model.safetensors", framework="pt") as file:
+    names = list(file.keys())
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+for name in names[:4]:
+    print(f"{name:45} {shapes[name]}")
+print(f"… {len(names)} tensors in all")
+
+# %% [markdown] lang="en"
+# **Predict** the size of the file: every number is a float32, which takes 4 bytes.
+
+# %% [markdown] lang="zh"
+# **先猜**文件有多大：每个数都是 float32，占 4 个字节。
+
+# %% tags=["nbval-check-output"]
+import math
+
+numbers = sum(math.prod(shape) for shape in shapes.values())
+size = (bert / "model.safetensors").stat().st_size
+print(f"{numbers:,} numbers × 4 bytes = {4 * numbers:,} bytes; the file has {size:,}")
+expect(size / (4 * numbers), 1.0, 1.001, "file size over predicted size")
+
+# %% [markdown] lang="en"
+# The few bytes more are the header: the names and shapes you just read. Chapter 02 takes it apart byte by byte.
+#
+# ## 6 · First stop of the tour: a model as it is
+#
+# This BERT has read a billion pairs of sentences and learnt to place those of like meaning close together. `AutoModel`
+# reads configuration and weights; the mean over the tokens of a sentence is its place, 384 numbers.
+
+# %% [markdown] lang="zh"
+# 多出来的那一点是文件头，也就是你刚读到的名字和形状。第 02 章会逐字节拆开看。
+#
+# ## 6 · 第一站：模型原样使用
+#
+# 这个 BERT 读过十亿对句子，学会了把意思相近的句子放在相近的位置。`AutoModel` 读入配置和权重；
+# 一句话各 token 取平均，就是它的位置：384 个数。
+
+# %% tags=["nbval-check-output"]
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(bert)
+model = AutoModel.from_pretrained(bert)
+
+
+def place(sentences):
+    batch = tokenizer(sentences, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = model(**batch).last_hidden_state  # (sentences, tokens, 384)
+    mask = batch["attention_mask"][:, :, None]  # 0 where there is only padding
+    return torch.nn.functional.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
+
+
+expect_equal(tuple(place(["One sentence.", "And another."]).shape), (2, 384), "shape: (sentences, width)")
+
+# %% [markdown] lang="en"
+# **Predict:** which two of these six belong closest together? Not one pair shares its important words.
+
+# %% [markdown] lang="zh"
+# **先猜一猜：** 下面六句里，哪两句最接近？没有哪一对用的是相同的关键词。
+
+# %% tags=["nbval-check-output"]
+sentences = [
+    "The cat naps on the sofa.",
+    "A kitten sleeps on the couch.",
+    "Share prices fell sharply today.",
+    "The stock market had a terrible day.",
+    "How do I bake sourdough?",
+    "What is a good recipe for bread?",
+]
+similarity = place(sentences) @ place(sentences).T  # cosine: 1 is the same direction, 0 unrelated
+nearest = (similarity - 2 * torch.eye(6)).argmax(dim=1).tolist()
+expect_equal(nearest, [1, 0, 3, 2, 5, 4], "the nearest other sentence")
+
+# %%
+from aigc_helpers.figures import new_figure, show
+
+figure, (axes,) = new_figure(width=7.5, height=3.6)
+axes.grid(False)
+axes.imshow(similarity, cmap="Blues", vmin=0, vmax=1)
+for row in range(6):
+    for column in range(6):
+        colour = "white" if similarity[row, column] > 0.6 else "black"
+        axes.text(column, row, f"{similarity[row, column]:.2f}", ha="center", va="center", fontsize=8, color=colour)
+axes.set_xticks(range(6))
+axes.set_yticks(range(6), [f"{sentence}  {number}" for number, sentence in enumerate(sentences)])
+alt_en = "Table of similarities: high within the three pairs, low between them."
+show(figure, alt_en, "相似度表：三对句子内部很高，不同对之间很低。")
+
+# %% [markdown] lang="en"
+# ## 7 · Second stop: the same model with an adapter
+#
+# The model knows what sentences are *about*. It was never told whether they praise or blame. An adapter can add that
+# without touching a single one of its weights: a LoRA, trained in chapter 05, 300 kB beside 91 MB.
+#
+# `AutoModelForSequenceClassification` adds a head with two outputs; `PeftModel.from_pretrained` puts the adapter on.
+
+# %% [markdown] lang="zh"
+# ## 7 · 第二站：同一个模型，加上适配器
+#
+# 模型知道句子在谈*什么*，但从没人教过它是在夸还是在骂。适配器可以补上这一点，而不动它的任何一个权重：
+# 这就是 LoRA，在第 05 章训练，300 kB，旁边的模型是 91 MB。
+#
+# `AutoModelForSequenceClassification` 加上一个两路输出的头，`PeftModel.from_pretrained` 把适配器装上去。
+
+# %% tags=["nbval-check-output"]
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+from aigc_helpers.paths import DATA
+
+base = AutoModelForSequenceClassification.from_pretrained(bert, num_labels=2)
+critic = PeftModel.from_pretrained(base, DATA / "film_adapter")
+adapter_size = (DATA / "film_adapter" / "adapter_model.safetensors").stat().st_size
+expect(size / adapter_size, 250, 350, "the model's file is this many times as large as the adapter's")
+
+# %%
+from aigc_helpers.text.classification import predict_logits
+
+texts = ["A triumph from start to finish.", "I forgot to eat my popcorn.", "I checked my watch twice."]
+probabilities = predict_logits(critic, tokenizer, texts).softmax(dim=1)[:, 1]
+for text, probability in zip(texts, probabilities.tolist(), strict=True):
+    print(f"{probability:.3f} positive: {text}")
+
+# %% [markdown] lang="en"
+# Three sentences prove nothing. The book's way is held-out data and an interval: here are 300 film snippets that
+# the adapter has never seen.
+#
+# **Predict** the accuracy, and then once more with the adapter switched off.
+
+# %% [markdown] lang="zh"
+# 三句话证明不了什么。本书的做法是：用没见过的数据，并给出区间。下面是适配器从没见过的 300 条影评。
+#
+# **先猜**准确率是多少；关掉适配器之后又是多少？
+
+# %% tags=["nbval-check-output"]
+from aigc_helpers.evaluation.intervals import accuracy_interval
+from aigc_helpers.text.reviews import load_reviews
+
+reviews = load_reviews("test").head(300)
+truth = reviews["label"].astype(int).tolist()
+with_adapter = predict_logits(critic, tokenizer, reviews["text"]).argmax(dim=1).tolist()
+with critic.disable_adapter():
+    without_adapter = predict_logits(critic, tokenizer, reviews["text"]).argmax(dim=1).tolist()
+expect(accuracy_interval(with_adapter, truth).mean, 0.78, 0.92, "accuracy with the adapter")
+expect(accuracy_interval(without_adapter, truth).mean, 0.4, 0.6, "accuracy with the adapter switched off")
+
+# %%
+print("with the adapter:    ", accuracy_interval(with_adapter, truth), " (95 % interval)")
+print("with it switched off:", accuracy_interval(without_adapter, truth))
+
+# %% [markdown] lang="en"
+# That is the whole book in one step: a file became a model, the model got an adapter, and the adapter was judged. How to
+# make such an adapter is chapter 05; why so few numbers are enough, chapter 04.
+#
+# Try sentences of your own. The code twin of this panel is `predict_logits(...).softmax(dim=1)` above.
+
+# %% [markdown] lang="zh"
+# 整本书浓缩成一步就是这样：文件成为模型，模型装上适配器，适配器接受评判。怎样做出这样的适配器，见第 05 章；
+# 为什么这么少的数就够用，见第 04 章。
+#
+# 换成你自己的句子试试（请用英文，模型只学过英文）。与面板等价的代码就是上面的 `predict_logits(...).softmax(dim=1)`。
+
+# %% tags=["panel"]
+from IPython.display import display
+
+from aigc_helpers.panels.sentence import SentencePanel
+
+
+def judge(sentence):
+    return predict_logits(critic, tokenizer, [sentence]).softmax(dim=1)[0, 1].item()
+
+
+def judge_without(sentence):
+    with critic.disable_adapter():
+        return judge(sentence)
+
+
+display(SentencePanel({"with the adapter": judge, "without": judge_without}, "I checked my watch twice."))
+
+# %% [markdown] lang="en"
+# ## 8 · Exercises that answer back
+#
+# An exercise cell has a gap, `...`. Run it as it is: it invites you to try. Write something, run it again: it says
+# whether you are right, recognises common mistakes, and gives a plainer hint with every further try. Nothing leaves
+# your machine.
+#
+# **00-1, change a number.** How many bytes does a model of 110 million parameters take in float16 (2 bytes a number)?
+
+# %% [markdown] lang="zh"
+# ## 8 · 会回话的练习
+#
+# 练习单元格里有个空，写着 `...`。先原样运行，它会请你试一试；写点什么再运行，它会告诉你对不对，能认出常见错误，
+# 每多试一次提示就更直白。什么都不会离开你的机器。
+#
+# **00-1，改一个数。** 一个 1.1 亿参数的模型，用 float16（每个数 2 字节）存，占多少字节？
+
+# %% tags=["exercise", "nbval-check-output"]
+from aigc_helpers.book.exercises import check_exercise
+
+size_in_bytes = None
+# begin solution
+size_in_bytes = 110_000_000 * 2
+# end solution
+
+check_exercise("00-1", size_in_bytes)
+
+# %% [markdown] lang="en"
+# **00-2, complete a line.** Return how many numbers the tensors with these shapes hold together. (`math.prod` multiplies.)
+
+# %% [markdown] lang="zh"
+# **00-2，补全一行。** 给定各张量的形状，返回它们一共有多少个数。（`math.prod` 求连乘积。）
+
+
+# %% tags=["exercise", "nbval-check-output"]
+def count_numbers(shapes):
+    # begin solution
+    return sum(math.prod(shape) for shape in shapes)
+    # end solution
+
+
+check_exercise("00-2", count_numbers)
+
+# %% [markdown] lang="en"
+# **00-3, write it yourself.** Return the cosine similarity of two vectors (lists of numbers): their dot product over
+# the product of their lengths.
+
+# %% [markdown] lang="zh"
+# **00-3，自己动手。** 返回两个向量（数字列表）的余弦相似度：点积除以两者长度之积。
+
+
+# %% tags=["exercise", "nbval-check-output"]
+def cosine(left, right):
+    # begin solution
+    dot = sum(a * b for a, b in zip(left, right, strict=True))
+    return dot / math.sqrt(sum(a * a for a in left) * sum(b * b for b in right))
+    # end solution
+
+
+check_exercise("00-3", cosine)
+
+# %% [markdown] lang="en"
+# ## Summary
+#
+# - `aigc doctor` says what this machine can run; the profile says which models the cells load.
+# - A weight file is numbers under names; size = numbers × bytes per number. The architecture is in `config.json`.
+# - An adapter of 300 kB gave a 91 MB model a new skill, and switching it off took the skill away again.
+#
+# ## What usually goes wrong
+#
+# | message or symptom | cause | remedy |
+# |---|---|---|
+# | `No module named 'aigc_helpers'` | the set-up cell was not run, or the notebook lies outside the workbook | run it first; keep the notebook in its folder |
+# | `no source gave the files of bert` | no network at the first use | connect once, run `aigc install bert`; from then on it works offline |
+# | `… is missing or altered` | a file in `data/` was changed | the message names the git command that restores it |
+# | a cell behaves differently from the page | cells were run out of order | Kernel → Restart and run all cells |
+#
+# **Where next:** chapter 05 trains the adapter you just used. Chapters on writing poems with GPT-2 and drawing with Stable
+# Diffusion follow in the same form; the chapter map in the README says which are there.
+
+# %% [markdown] lang="zh"
+# ## 小结
+#
+# - `aigc doctor` 告诉你这台机器能跑什么；配置决定单元格加载哪些模型。
+# - 权重文件就是带名字的数字；大小 = 个数 × 每个数的字节数。结构写在 `config.json` 里。
+# - 300 kB 的适配器让 91 MB 的模型学会了新本事；一关掉，本事也就没了。
+#
+# ## 常见问题
+#
+# | 报错或现象 | 原因 | 解决办法 |
+# |---|---|---|
+# | `No module named 'aigc_helpers'` | 没运行准备单元格，或者笔记本不在本书文件夹里 | 先运行它；把笔记本留在原处 |
+# | `no source gave the files of bert` | 第一次使用时没有网络 | 联网一次，运行 `aigc install bert`，以后离线也能用 |
+# | `… is missing or altered` | `data/` 里的文件被改动了 | 报错里写着用哪条 git 命令恢复 |
+# | 运行结果和书上不一样 | 没按顺序运行单元格 | Kernel → Restart and run all cells（重启并全部运行） |
+#
+# **下一步：** 第 05 章训练你刚才用的适配器。用 GPT-2 写诗、用 Stable Diffusion 画画的章节会以同样的形式陆续加入；
+# 哪些已经有了，看 README 里的章节地图。

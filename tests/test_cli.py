@@ -1,0 +1,89 @@
+"""The command line is read by people and by programs: wrong names get the nearest, statuses mean what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from aigc_helpers.cli import main
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "aigc_helpers.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["isntall", "bert"], "there is no command 'isntall'. Valid: install"),
+        (["install", "brt"], "there is no asset 'brt'. Valid: bert"),
+        (["install", "bert", "--profile", "ful"], "there is no profile 'ful'. Valid: full"),
+        (["run", "77"], "there is no chapter '77'. Valid: 0"),
+        (["run", "05_lora_on_brt"], "there is no chapter '05_lora_on_brt'. Valid: 05_lora_on_bert"),
+        (["pretrain", "review"], "there is no builder 'review'. Valid: reviews"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+
+
+def test_an_unknown_profile_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    finished = run("install", "reviews", env={**os.environ, "AIGC_PROFILE": "embeded"})
+    assert finished.returncode == 2
+    assert "there is no profile 'embeded'. Valid: embedded, full." in finished.stderr
+
+
+def test_the_catalog_lists_every_source_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog"]) == 0
+    text = capsys.readouterr().out
+    assert main(["catalog", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {("bert", "embedded"), ("bert", "full"), ("reviews", "any")} <= {
+        (row["name"], row["profile"]) for row in rows
+    }
+    for row in rows:
+        assert row["title"] in text and row["licence"] in text
+
+
+def test_install_of_a_shipped_asset_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", "reviews", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"].endswith("reviews")
+
+
+def test_a_reader_that_closes_the_pipe_gets_a_status_and_no_traceback() -> None:
+    # The child waits for the pipe to be closed, so that its first write meets no reader.
+    program = (
+        "import sys, time; time.sleep(1); from aigc_helpers.cli import main; sys.exit(main(['catalog', '--json']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    complaint = process.stderr.read()
+    assert process.wait() == 1
+    assert "stopped reading before the end" in complaint
+    assert "Traceback" not in complaint
+
+
+def test_doctor_as_json_counts_its_checks() -> None:
+    finished = run("doctor", "--json")
+    report = json.loads(finished.stdout)
+    assert sum(report["summary"].values()) == len(report["checks"])
+    assert finished.returncode == (1 if report["summary"]["fail"] else 0)
+
+
+def test_no_command_is_wrong_usage() -> None:
+    finished = run()
+    assert finished.returncode == 2
+    assert "usage: aigc" in finished.stderr

