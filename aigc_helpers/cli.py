@@ -116,8 +116,8 @@ def _catalog(options: argparse.Namespace) -> int:
         return 0
     for row in rows:
         state = "installed" if row["installed"] else "not installed"
-        print(f"{row['name']:10} {row['profile']:9} {row['megabytes']:7.1f} MB  {row['licence']:11} {state}")
-        print(f"{'':10} {row['title']}; from {', '.join(row['sources'])}")
+        print(f"{row['name']:13} {row['profile']:9} {row['megabytes']:7.1f} MB  {row['licence']:11} {state}")
+        print(f"{'':13} {row['title']}; from {', '.join(row['sources'])}")
     return 0
 
 

@@ -52,26 +52,29 @@ def show(figure: Figure, alt_en: str, alt_zh: str) -> None:
     display(picture, raw=True, metadata={"image/png": {"alt": alt}})
 
 
-def draw_confusion_matrix(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
-    """Draw ``counts`` (rows: the truth, columns: the prediction) with each number written in its field."""
+def draw_matrix(axes: Axes, values: Sequence[Sequence[float]], number_format: str = ".2f") -> None:
+    """Draw a table of numbers from 0 up, darker where larger, with each number written in its field."""
     axes.grid(False)
-    axes.imshow(counts, cmap="Blues", vmin=0)
-    half = max(max(row) for row in counts) / 2
-    for row, numbers in enumerate(counts):
+    axes.imshow(values, cmap="Blues", vmin=0)
+    half = max(max(row) for row in values) / 2
+    for row, numbers in enumerate(values):
         for column, number in enumerate(numbers):
             colour = "white" if number > half else "black"
-            axes.text(column, row, str(number), ha="center", va="center", color=colour, fontsize=13)
+            axes.text(column, row, format(number, number_format), ha="center", va="center", color=colour)
+
+
+def draw_confusion_matrix(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """Draw ``counts`` (rows: the truth, columns: the prediction) with each number written in its field."""
+    draw_matrix(axes, counts, number_format="d")
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("human rating")
 
 
-def draw_intervals(
-    axes: Axes, names: Sequence[str], means: Sequence[float], lows: Sequence[float], highs: Sequence[float]
-) -> None:
-    """Draw one horizontal line per name from low to high with a dot at the mean, the first name on top."""
-    for position, (mean, low, high) in enumerate(zip(means, lows, highs, strict=True)):
+def draw_intervals(axes: Axes, names: Sequence[str], intervals: Sequence[tuple[float, float, float]]) -> None:
+    """Draw one horizontal line per (low, mean, high) with a dot at the mean, the first name on top."""
+    for position, (low, mean, high) in enumerate(intervals):
         colour = COLOURS[position % len(COLOURS)]
         axes.plot([low, high], [position, position], color=colour, linewidth=3, marker="|", markersize=12)
         axes.plot(mean, position, color=colour, marker=MARKERS[position % len(MARKERS)], markersize=8)

@@ -4,8 +4,8 @@ Run with:  python benchmarks/fit_against_trainer.py
 
 Each contender trains in a process of its own, so that its peak memory is its own, and the pair is run twice in
 alternation, so that a busy machine disturbs both alike. "Tokens" are real ones: padding is work, but no result.
-Trainer runs with its defaults (batch of 8, random order, padding to the longest of the batch), and once more with
-fit()'s batch size, which parts the gain of the batch size from that of the order.
+Trainer runs with its defaults: batches of 8 in random order, padded to the longest of the batch. fit() runs with the
+same batch size, and both run once more with 32, the size that the chapter uses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import sys
 import time
 from typing import Any
 
-_CONTENDERS = {"fit": 32, "trainer, defaults": 8, "trainer, batch 32": 32}
+_BATCH_SIZES = (8, 32)  # Trainer's default, and the chapter's.
+_LOOPS = ("fit", "trainer")
 _ROUNDS = 2
 _EPOCHS = 2
 _LEARNING_RATE = 2e-3
@@ -26,23 +27,30 @@ _SNIPPETS = 2000
 
 def main() -> None:
     """Run every contender, print a table."""
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in _CONTENDERS}
+    contenders = [(loop, batch_size) for batch_size in _BATCH_SIZES for loop in _LOOPS]
+    rows: dict[tuple[str, int], list[dict[str, float]]] = {contender: [] for contender in contenders}
     for _ in range(_ROUNDS):
-        for name, batch_size in _CONTENDERS.items():
-            command = [sys.executable, __file__, name, str(batch_size)]
+        for loop, batch_size in contenders:
+            command = [sys.executable, __file__, loop, str(batch_size)]
             finished = subprocess.run(command, capture_output=True, text=True, check=True)
-            rows[name].append(json.loads(finished.stdout.splitlines()[-1]))
-            print(name, rows[name][-1], file=sys.stderr)
-    fastest = {name: max(row["tokens_per_second"] for row in runs) for name, runs in rows.items()}
-    print(f"{'':20} {'tokens/s':>9} {'ratio':>6} {'accuracy':>9} {'peak MiB':>9}")
-    for name, runs in rows.items():
-        ratio = fastest["fit"] / fastest[name]
-        peak = min(row["peak_mebibytes"] for row in runs)
-        print(f"{name:20} {fastest[name]:9.0f} {ratio:6.2f} {runs[0]['accuracy']:9.3f} {peak:9.0f}")
-    best = max(rows["fit"], key=lambda row: row["tokens_per_second"])
+            rows[loop, batch_size].append(json.loads(finished.stdout.splitlines()[-1]))
+            print(loop, batch_size, rows[loop, batch_size][-1], file=sys.stderr)
+    # The faster of the rounds: what disturbs a run only ever makes it slower.
+    best = {contender: max(runs, key=lambda run: run["tokens_per_second"]) for contender, runs in rows.items()}
+    print(f"{'loop':8} {'batch':>5} {'tokens/s':>9} {'accuracy':>9} {'peak MiB':>9}")
+    for (loop, batch_size), run in best.items():
+        figures = f"{run['tokens_per_second']:9.0f} {run['accuracy']:9.3f} {run['peak_mebibytes']:9.0f}"
+        print(f"{loop:8} {batch_size:5} {figures}")
+    defaults = best["trainer", _BATCH_SIZES[0]]["tokens_per_second"]
+    for batch_size in _BATCH_SIZES:
+        ours, theirs = (best[loop, batch_size]["tokens_per_second"] for loop in _LOOPS)
+        print(
+            f"fit, batch {batch_size}: {ours / theirs:.2f} × Trainer at this size, {ours / defaults:.2f} × its defaults"
+        )
+    run = best["fit", _BATCH_SIZES[-1]]
     print(
-        f"fit() computes {best['gigaflops']:.0f} GFLOP/s, which is {best['gigaflops'] / best['matmul_gigaflops']:.0%} "
-        f"of the {best['matmul_gigaflops']:.0f} GFLOP/s that a plain float32 matrix product reaches here."
+        f"fit() computes {run['gigaflops']:.0f} GFLOP/s, which is {run['gigaflops'] / run['matmul_gigaflops']:.0%} "
+        f"of the {run['matmul_gigaflops']:.0f} GFLOP/s that a plain float32 matrix product reaches here."
     )
 
 
@@ -64,7 +72,6 @@ def run_one(name: str, batch_size: int) -> dict[str, float]:
     token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
     trainer = _train_with_fit if name == "fit" else _train_with_trainer
     figures = trainer(model, tokenizer, token_ids, train["label"].astype(int).tolist(), batch_size)
-    figures["peak_mebibytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     predictions = predict_logits(model, tokenizer, test["text"].tolist()).argmax(dim=1)
     figures["accuracy"] = float((predictions == torch.tensor(test["label"].astype(int).tolist())).float().mean())
     return figures
@@ -96,6 +103,7 @@ def _train_with_fit(
 
     batches = LengthBatches(token_ids, labels, batch_size, tokenizer.pad_token_id)
     result = fit(model, batches, classification_loss, FitSettings(epochs=_EPOCHS, learning_rate=_LEARNING_RATE))
+    peak = _peak_mebibytes()  # Before the counting below, which is no part of training.
     model.train()
     floating_point_operations = 0
     for position in range(len(batches)):
@@ -105,6 +113,7 @@ def _train_with_fit(
     model.eval()
     return {
         "tokens_per_second": result.throughput,
+        "peak_mebibytes": peak,
         "gigaflops": floating_point_operations * _EPOCHS / result.training_seconds / 1e9,
         "matmul_gigaflops": _matmul_gigaflops(),
     }
@@ -139,7 +148,11 @@ def _train_with_trainer(
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
-    return {"tokens_per_second": _EPOCHS * sum(map(len, token_ids)) / seconds}
+    return {"tokens_per_second": _EPOCHS * sum(map(len, token_ids)) / seconds, "peak_mebibytes": _peak_mebibytes()}
+
+
+def _peak_mebibytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _matmul_gigaflops() -> float:

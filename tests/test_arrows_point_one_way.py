@@ -24,15 +24,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profile": {"errors"},
     "figures": set(),
     "weights": set(),
-    "preflight": {"weights"},
-    "lora": {"weights"},
+    "versions": set(),
+    "preflight": {"weights", "versions"},
     "training": set(),
-    "text": {"training", "lora", "weights"},
-    "images": {"training", "lora", "weights"},
+    "text": {"training", "weights"},
+    "images": {"training", "weights"},
     "evaluation": {"text", "images", "weights"},
     "book": set(),
-    "panels": {"weights", "lora", "training", "text", "images", "evaluation", "figures"},
-    "pretrain": {"weights", "lora", "training", "text", "images", "evaluation", "figures"},
+    "panels": {"weights", "training", "text", "images", "evaluation", "figures"},
+    "pretrain": {"weights", "training", "text", "images", "evaluation", "figures"},
 }
 ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
 

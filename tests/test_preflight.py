@@ -24,7 +24,8 @@ from packaging.version import Version
 
 from aigc_helpers import preflight
 from aigc_helpers.paths import REPOSITORY
-from aigc_helpers.preflight import Check, exit_code, format_report, report_as_json, run_checks, satisfies, version_key
+from aigc_helpers.preflight import Check, exit_code, format_report, report_as_json, run_checks
+from aigc_helpers.versions import satisfies, version_key
 from aigc_helpers.weights.store_folder import store_folder
 
 GIGABYTE = 10**9

@@ -36,7 +36,7 @@ _TEMPLATE = """\
 
 _STYLE = """\
 :root { color-scheme: light dark; --line: #8886; --soft: #8881; }
-body { max-width: 54rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.6;
+body { max-width: 58rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.6;
   font-family: system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif; }
 pre, code { font-family: ui-monospace, "Cascadia Code", Menlo, Consolas, monospace; font-size: .9em; }
 pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; line-height: 1.45; }

@@ -26,7 +26,6 @@ if find_spec("aigc_helpers") is None:
         subprocess.run(["git", "clone", "--depth", "1", address, str(folder)], check=True)
     assert folder, "Open this notebook inside the workbook's folder. / 请在教程文件夹中打开本笔记本。"
     sys.path.insert(0, str(folder))
-from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.book.setup import prepare
 prepare()"""
 

@@ -7,6 +7,7 @@ interface (``compute(predictions=..., references=...)``) and come with the packa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from tempfile import gettempdir
 
 import datasets
 import evaluate
@@ -17,35 +18,38 @@ from aigc_helpers.errors import ReaderError
 _FEATURES = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
 
 
-class Accuracy(evaluate.Metric):
-    """The share of predictions that equal their reference; from 0 to 1."""
+class _LocalMetric(evaluate.Metric):
+    """Keeps its numbers in memory: evaluate's own cache folder may be shared and read-only."""
+
+    def __init__(self) -> None:
+        super().__init__(keep_in_memory=True, cache_dir=gettempdir())
 
     def _info(self) -> evaluate.MetricInfo:
-        return _describe(self)
+        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=datasets.Features(_FEATURES))
 
     def compute(self, *, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        """Return ``{"accuracy": ...}`` for class numbers of equal count, at least one."""
+        """Return the figure under its name, such as ``{"accuracy": 0.8}``, for class numbers of equal count.
+
+        Raises:
+            ReaderError: the lists are empty or differ in length.
+        """
         check_pairs(predictions, references)
         return super().compute(predictions=predictions, references=references)
+
+
+class Accuracy(_LocalMetric):
+    """The share of predictions that equal their reference; from 0 to 1."""
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
-class F1(evaluate.Metric):
+class F1(_LocalMetric):
     """The harmonic mean of precision and recall, averaged over the classes with equal weight (macro); from 0 to 1.
 
     A class that is neither predicted nor present in the references is not averaged; one that occurs but is never hit
     counts 0.
     """
-
-    def _info(self) -> evaluate.MetricInfo:
-        return _describe(self)
-
-    def compute(self, *, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        """Return ``{"f1": ...}`` for class numbers of equal count, at least one."""
-        check_pairs(predictions, references)
-        return super().compute(predictions=predictions, references=references)
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
         return {"f1": float(f1_score(references, predictions, average="macro", zero_division=0))}
@@ -64,9 +68,3 @@ def check_pairs(predictions: Sequence[object], references: Sequence[object]) -> 
         )
     if len(predictions) == 0:
         raise ReaderError("no predictions were given, and no figure can be computed from none.")
-
-
-def _describe(metric: evaluate.Metric) -> evaluate.MetricInfo:
-    return evaluate.MetricInfo(
-        description=type(metric).__doc__ or "", citation="", features=datasets.Features(_FEATURES)
-    )

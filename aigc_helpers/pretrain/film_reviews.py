@@ -19,7 +19,7 @@ from aigc_helpers.files import replacing
 from aigc_helpers.paths import DATA
 from aigc_helpers.profile import choose_profile
 from aigc_helpers.text.batches import LengthBatches
-from aigc_helpers.text.classification import classification_loss, predict_logits
+from aigc_helpers.text.classification import classification_loss, predict_classes
 from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
 from aigc_helpers.training.fit import FitSettings, fit
 from aigc_helpers.training.log import read_log
@@ -68,7 +68,7 @@ def train_film_adapter(rank: int, seed: int, snippets: int | None) -> tuple[Peft
     batches = LengthBatches(token_ids, train["label"].astype(int).tolist(), _BATCH_SIZE, tokenizer.pad_token_id, seed)
     settings = FitSettings(epochs=_EPOCHS, learning_rate=_LEARNING_RATE, seed=seed)
     result = fit(model, batches, classification_loss, settings)
-    predictions = predict_logits(model, tokenizer, test["text"].tolist()).argmax(dim=1).tolist()
+    predictions = predict_classes(model, tokenizer, test["text"].tolist())
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         adapter_bytes = (Path(folder) / "adapter_model.safetensors").stat().st_size

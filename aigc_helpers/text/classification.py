@@ -20,6 +20,11 @@ def classification_loss(model: torch.nn.Module, batch: TextBatch) -> torch.Tenso
     return model(**batch).loss
 
 
+def predict_classes(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
+    """Return the number of the likeliest class of each text."""
+    return predict_logits(model, tokenizer, texts).argmax(dim=1).tolist()
+
+
 def predict_logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> torch.Tensor:
     """Return the logits of each text, shape (texts, classes), float32 on the CPU, in the order of ``texts``.
 

@@ -108,6 +108,10 @@ class FitResult:
         """Units per second of training, evaluation left out."""
         return self.units / self.training_seconds if self.training_seconds else 0.0
 
+    def __str__(self) -> str:
+        """Format as ``126 steps, 71 s, 1,506 tokens/s``."""
+        return f"{self.steps} steps, {self.training_seconds:.0f} s, {self.throughput:,.0f} {self.unit_name}/s"
+
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Return the steps at which ``name`` was logged, and its values there."""
         points = [(entry["step"], entry[name]) for entry in self.log if name in entry]

@@ -136,7 +136,10 @@ import pandas
 from aigc_helpers.weights.catalog import load_catalog
 
 pandas.DataFrame(
-    [(asset.name, asset.profile, f"{asset.size / 1e6:.1f}", asset.licence) for asset in load_catalog()],
+    [
+        (asset.name, asset.profile, f"{asset.size / 1e6:.1f}", asset.licence)
+        for asset in load_catalog()
+    ],
     columns=["name", "profile", "MB", "licence"],
 )
 
@@ -166,7 +169,8 @@ import json
 from safetensors import safe_open
 
 config = json.loads((bert / "config.json").read_text(encoding="utf-8"))
-print({key: config[key] for key in ("model_type", "num_hidden_layers", "hidden_size", "vocab_size")})
+keys = ("model_type", "num_hidden_layers", "hidden_size", "vocab_size")
+print({key: config[key] for key in keys})
 with safe_open(bert / "model.safetensors", framework="pt") as file:
     names = list(file.keys())
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
@@ -189,7 +193,8 @@ print(f"{numbers:,} numbers × 4 bytes = {4 * numbers:,} bytes; the file has {si
 expect(size / (4 * numbers), 1.0, 1.001, "file size over predicted size")
 
 # %% [markdown] lang="en"
-# The few bytes more are the header: the names and shapes you just read. Chapter 02 takes it apart byte by byte.
+# The few bytes more are the header, that is the names and shapes you just read, and one small tensor of integers
+# (`position_ids`), which take 8 bytes each. Chapter 02 takes the file apart byte by byte.
 #
 # ## 6 · First stop of the tour: a model as it is
 #
@@ -197,14 +202,15 @@ expect(size / (4 * numbers), 1.0, 1.001, "file size over predicted size")
 # reads configuration and weights; the mean over the tokens of a sentence is its place, 384 numbers.
 
 # %% [markdown] lang="zh"
-# 多出来的那一点是文件头，也就是你刚读到的名字和形状。第 02 章会逐字节拆开看。
+# 多出来的那一点是文件头，也就是你刚读到的名字和形状，外加一个整数小张量（`position_ids`，每个数 8 字节）。
+# 第 02 章会逐字节拆开看。
 #
 # ## 6 · 第一站：模型原样使用
 #
 # 这个 BERT 读过十亿对句子，学会了把意思相近的句子放在相近的位置。`AutoModel` 读入配置和权重；
 # 一句话各 token 取平均，就是它的位置：384 个数。
 
-# %% tags=["nbval-check-output"]
+# %%
 import torch
 from transformers import AutoModel, AutoTokenizer
 
@@ -217,10 +223,13 @@ def place(sentences):
     with torch.no_grad():
         states = model(**batch).last_hidden_state  # (sentences, tokens, 384)
     mask = batch["attention_mask"][:, :, None]  # 0 where there is only padding
-    return torch.nn.functional.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
+    mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
+    return torch.nn.functional.normalize(mean, dim=1)
 
 
-expect_equal(tuple(place(["One sentence.", "And another."]).shape), (2, 384), "shape: (sentences, width)")
+# %% tags=["nbval-check-output"]
+places = place(["One sentence.", "And another."])
+expect_equal(tuple(places.shape), (2, 384), "shape: (sentences, width)")
 
 # %% [markdown] lang="en"
 # **Predict:** which two of these six belong closest together? Not one pair shares its important words.
@@ -237,22 +246,19 @@ sentences = [
     "How do I bake sourdough?",
     "What is a good recipe for bread?",
 ]
-similarity = place(sentences) @ place(sentences).T  # cosine: 1 is the same direction, 0 unrelated
+similarity = (
+    place(sentences) @ place(sentences).T
+)  # cosine: 1 is the same direction, 0 unrelated
 nearest = (similarity - 2 * torch.eye(6)).argmax(dim=1).tolist()
 expect_equal(nearest, [1, 0, 3, 2, 5, 4], "the nearest other sentence")
 
 # %%
-from aigc_helpers.figures import new_figure, show
+from aigc_helpers.figures import draw_matrix, new_figure, show
 
 figure, (axes,) = new_figure(width=7.5, height=3.6)
-axes.grid(False)
-axes.imshow(similarity, cmap="Blues", vmin=0, vmax=1)
-for row in range(6):
-    for column in range(6):
-        colour = "white" if similarity[row, column] > 0.6 else "black"
-        axes.text(column, row, f"{similarity[row, column]:.2f}", ha="center", va="center", fontsize=8, color=colour)
+draw_matrix(axes, similarity.tolist())
 axes.set_xticks(range(6))
-axes.set_yticks(range(6), [f"{sentence}  {number}" for number, sentence in enumerate(sentences)])
+axes.set_yticks(range(6), [f"{text}  {number}" for number, text in enumerate(sentences)])
 alt_en = "Table of similarities: high within the three pairs, low between them."
 show(figure, alt_en, "相似度表：三对句子内部很高，不同对之间很低。")
 
@@ -276,17 +282,25 @@ show(figure, alt_en, "相似度表：三对句子内部很高，不同对之间�
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-from aigc_helpers.paths import DATA
-
 base = AutoModelForSequenceClassification.from_pretrained(bert, num_labels=2)
-critic = PeftModel.from_pretrained(base, DATA / "film_adapter")
-adapter_size = (DATA / "film_adapter" / "adapter_model.safetensors").stat().st_size
-expect(size / adapter_size, 250, 350, "the model's file is this many times as large as the adapter's")
+adapter = install("film-adapter")
+critic = PeftModel.from_pretrained(base, adapter)
+adapter_size = (adapter / "adapter_model.safetensors").stat().st_size
+expect(
+    size / adapter_size,
+    250,
+    350,
+    "the model's file is this many times as large as the adapter's",
+)
 
 # %%
-from aigc_helpers.text.classification import predict_logits
+from aigc_helpers.text.classification import predict_classes, predict_logits
 
-texts = ["A triumph from start to finish.", "I forgot to eat my popcorn.", "I checked my watch twice."]
+texts = [
+    "A triumph from start to finish.",
+    "I forgot to eat my popcorn.",
+    "I checked my watch twice.",
+]
 probabilities = predict_logits(critic, tokenizer, texts).softmax(dim=1)[:, 1]
 for text, probability in zip(texts, probabilities.tolist(), strict=True):
     print(f"{probability:.3f} positive: {text}")
@@ -308,15 +322,15 @@ from aigc_helpers.text.reviews import load_reviews
 
 reviews = load_reviews("test").head(300)
 truth = reviews["label"].astype(int).tolist()
-with_adapter = predict_logits(critic, tokenizer, reviews["text"]).argmax(dim=1).tolist()
+with_adapter = accuracy_interval(predict_classes(critic, tokenizer, reviews["text"]), truth)
 with critic.disable_adapter():
-    without_adapter = predict_logits(critic, tokenizer, reviews["text"]).argmax(dim=1).tolist()
-expect(accuracy_interval(with_adapter, truth).mean, 0.78, 0.92, "accuracy with the adapter")
-expect(accuracy_interval(without_adapter, truth).mean, 0.4, 0.6, "accuracy with the adapter switched off")
+    without = accuracy_interval(predict_classes(critic, tokenizer, reviews["text"]), truth)
+expect(with_adapter.mean, 0.82, 0.94, "accuracy with the adapter")
+expect(without.mean, 0.4, 0.6, "accuracy with the adapter switched off")
 
 # %%
-print("with the adapter:    ", accuracy_interval(with_adapter, truth), " (95 % interval)")
-print("with it switched off:", accuracy_interval(without_adapter, truth))
+print("with the adapter:    ", with_adapter, " (95 % interval)")
+print("with it switched off:", without)
 
 # %% [markdown] lang="en"
 # That is the whole book in one step: a file became a model, the model got an adapter, and the adapter was judged. How to
@@ -332,7 +346,6 @@ print("with it switched off:", accuracy_interval(without_adapter, truth))
 
 # %% tags=["panel"]
 from IPython.display import display
-
 from aigc_helpers.panels.sentence import SentencePanel
 
 
@@ -345,7 +358,8 @@ def judge_without(sentence):
         return judge(sentence)
 
 
-display(SentencePanel({"with the adapter": judge, "without": judge_without}, "I checked my watch twice."))
+judges = {"with the adapter": judge, "without": judge_without}
+display(SentencePanel(judges, "I checked my watch twice."))
 
 # %% [markdown] lang="en"
 # ## 8 · Exercises that answer back

@@ -67,7 +67,9 @@ train.sample(4, random_state=3)
 # **先猜一猜：** 如果永远回答“正面”，答对的比例是多少？下面每个模型至少要超过这个数。
 
 # %% tags=["nbval-check-output"]
-train_labels, watch_labels, test_labels = (table["label"].astype(int).tolist() for table in (train, watch, test))
+train_labels = train["label"].astype(int).tolist()
+watch_labels = watch["label"].astype(int).tolist()
+test_labels = test["label"].astype(int).tolist()
 expect_equal((len(train), len(test)), (2000, 1000), "training and test snippets")
 expect(sum(test_labels) / len(test_labels), 0.47, 0.53, "share of positive test snippets")
 expect_equal(len(set(train["text"]) & set(test["text"])), 0, "snippets in both")
@@ -108,13 +110,14 @@ print(tokenizer.convert_ids_to_tokens(example["input_ids"]))
 from aigc_helpers.text.batches import LengthBatches
 
 token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
-batches = LengthBatches(token_ids, train_labels, batch_size=32, pad_token_id=tokenizer.pad_token_id)
-shapes = [batches.batch(epoch=0, position=position)["input_ids"].shape for position in range(len(batches))]
-real_tokens = sum(map(len, token_ids))
-padded_tokens = sum(rows * columns for rows, columns in shapes)
+batches = LengthBatches(token_ids, train_labels, 32, tokenizer.pad_token_id)
+padded = sum(
+    batches.batch(0, position)["input_ids"].numel() for position in range(len(batches))
+)
+real = sum(map(len, token_ids))
 longest = max(map(len, token_ids))
-expect(real_tokens / padded_tokens, 0.95, 1.0, "share of real tokens, batched by length")
-expect(real_tokens / (len(token_ids) * longest), 0.2, 0.5, "the same if every text were padded to the longest")
+expect(real / padded, 0.95, 1.0, "share of real tokens, batched by length")
+expect(real / (len(token_ids) * longest), 0.2, 0.5, "all padded to the longest")
 
 # %% [markdown] lang="en"
 # ## 3 · Before any training
@@ -134,18 +137,18 @@ expect(real_tokens / (len(token_ids) * longest), 0.2, 0.5, "the same if every te
 # **先猜一猜：** 头是随机的，准确率会是多少？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.text.classification import classification_loss, predict_logits
+from aigc_helpers.text.classification import predict_classes, predict_logits
 
 
 def new_bert():
     set_seed(0)  # The same random head every time.
-    return AutoModelForSequenceClassification.from_pretrained(
-        bert_path, id2label=dict(enumerate(LABEL_NAMES)), label2id={name: n for n, name in enumerate(LABEL_NAMES)}
-    )
+    names = {0: "negative", 1: "positive"}
+    return AutoModelForSequenceClassification.from_pretrained(bert_path, id2label=names)
 
 
 untrained = new_bert()
-expect_equal(tuple(untrained.classifier.weight.shape), (2, untrained.config.hidden_size), "head: (classes, width)")
+width = untrained.config.hidden_size
+expect_equal(tuple(untrained.classifier.weight.shape), (2, width), "head: (classes, width)")
 print(f"{sum(parameter.numel() for parameter in untrained.parameters()):,} parameters")
 
 # %% tags=["nbval-check-output"]
@@ -153,12 +156,12 @@ from aigc_helpers.evaluation.metrics import F1, Accuracy
 
 
 def predict(model):
-    return predict_logits(model, tokenizer, test["text"].tolist()).argmax(dim=1).tolist()
+    return predict_classes(model, tokenizer, test["text"].tolist())
 
 
-untrained_answers = predict(untrained)
-untrained_accuracy = Accuracy().compute(predictions=untrained_answers, references=test_labels)["accuracy"]
-expect(untrained_accuracy, 0.42, 0.58, "accuracy before training")
+guesses = predict(untrained)
+scores = Accuracy().compute(predictions=guesses, references=test_labels)
+expect(scores["accuracy"], 0.42, 0.58, "accuracy before training")
 
 # %% [markdown] lang="en"
 # A coin would do as well. Keep your own sentence for later: what does the untrained model say of it?
@@ -174,7 +177,9 @@ def probability_of_positive(model, sentence):
     return predict_logits(model, tokenizer, [sentence]).softmax(dim=1)[0, 1].item()
 
 
-print(f"untrained: {probability_of_positive(untrained, my_sentence):.3f} that “{my_sentence}” is positive")
+print(
+    f"untrained: {probability_of_positive(untrained, my_sentence):.3f} that “{my_sentence}” is positive"
+)
 
 # %% [markdown] lang="en"
 # ## 4 · Head only: the cheap baseline
@@ -193,25 +198,31 @@ print(f"untrained: {probability_of_positive(untrained, my_sentence):.3f} that �
 head_only = new_bert()
 for name, parameter in head_only.named_parameters():
     parameter.requires_grad = name.startswith("classifier")
-trainable = sum(parameter.numel() for parameter in head_only.parameters() if parameter.requires_grad)
-expect_equal(trainable, 2 * head_only.config.hidden_size + 2, "trainable parameters, head only")
+trainable = sum(
+    parameter.numel() for parameter in head_only.parameters() if parameter.requires_grad
+)
+expect_equal(
+    trainable, 2 * head_only.config.hidden_size + 2, "trainable parameters, head only"
+)
 
 # %% [markdown] lang="en"
 # `fit` is this book's training loop: batches, loss, AdamW, a warm-up and a linear decay of the learning rate, a progress
-# bar, and checkpoints if you give it a folder. The loop itself is opened in chapter 03. Two epochs:
+# bar, and checkpoints if you give it a folder. The loop itself is opened in chapter 03. One epoch will do here: a second
+# one adds two or three points, and the picture stays the same.
 
 # %% [markdown] lang="zh"
 # `fit` 是本书的训练循环：取批次、算损失、AdamW、学习率先预热再线性下降、进度条；给它一个文件夹，还会存检查点。
-# 循环内部在第 03 章拆开讲。先跑两个 epoch：
+# 循环内部在第 03 章拆开讲。这里跑一个 epoch 就够了：再跑一个也只多两三个点，结论不变。
 
 # %%
 from aigc_helpers.profile import current_profile
+from aigc_helpers.text.classification import classification_loss
 from aigc_helpers.training.fit import FitSettings, fit
 
 full_profile = current_profile().name == "full"
-head_settings = FitSettings(epochs=2, learning_rate=1e-3 if full_profile else 5e-3)
+head_settings = FitSettings(epochs=1, learning_rate=1e-3 if full_profile else 5e-3)
 head_result = fit(head_only, batches, classification_loss, head_settings)
-print(f"{head_result.steps} steps, {head_result.seconds:.0f} s, {head_result.throughput:,.0f} tokens/s")
+print(head_result)
 
 # %% [markdown] lang="en"
 # **Predict:** better than a coin, but how much? Write down a number before you run the cell.
@@ -224,7 +235,7 @@ from aigc_helpers.evaluation.intervals import accuracy_interval
 
 head_answers = predict(head_only)
 head_accuracy = accuracy_interval(head_answers, test_labels)
-expect(head_accuracy.mean, 0.56, 0.68, "test accuracy, head only")
+expect(head_accuracy.mean, 0.58, 0.70, "test accuracy, head only")
 
 # %% [markdown] lang="en"
 # BERT's summary was made for similarity, and two sentences about the same film are similar whether they praise or
@@ -262,16 +273,19 @@ untrained.add_lora(r=8)
 
 # %% [markdown] lang="en"
 # **Third line: the targets.** `q` and `v` are the names in T5. PEFT compares `target_modules` with the ends of the
-# module names of *this* model, finds none, and refuses.
+# module names of *this* model, finds none, and refuses. (Names that match only in part it accepts silently: count what you
+# train, as section 6 does.)
 
 # %% [markdown] lang="zh"
 # **第三行：目标模块。** `q`、`v` 是 T5 里的名字。PEFT 拿 `target_modules` 和*这个*模型的模块名结尾去比，一个也没对上，
-# 于是报错。
+# 于是报错。（只对上一部分时，它一声不响就接受了：所以要像第 6 节那样，数一数训练的是哪些。）
 
 # %% tags=["raises-exception"]
-from peft import LoraConfig, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
-get_peft_model(new_bert(), LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["q", "v"]))
+get_peft_model(
+    new_bert(), LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["q", "v"])
+)
 
 # %% [markdown] lang="en"
 # What are the right names? Ask the model. Each layer of BERT has six linear modules; attention's are `query`, `key`
@@ -325,10 +339,16 @@ print(f"and {in_head} in the head: {in_adapters + in_head:,}")
 # 配置里该说的都说了：任务类型（有了它，PEFT 才会训练并保存分类头）、秩、缩放、目标模块。
 
 # %% tags=["nbval-check-output"]
-config = LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=["query", "value"])
+config = LoraConfig(
+    task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=["query", "value"]
+)
 lora = get_peft_model(new_bert(), config)
 lora.print_trainable_parameters()
-expect_equal(lora.get_nb_trainable_parameters()[0], in_adapters + in_head, "trainable parameters, as predicted")
+expect_equal(
+    lora.get_nb_trainable_parameters()[0],
+    in_adapters + in_head,
+    "trainable parameters, as predicted",
+)
 expect_equal(in_adapters + in_head <= 75_000 or full_profile, True, "at most 75 thousand")
 
 # %% [markdown] lang="en"
@@ -341,40 +361,40 @@ expect_equal(in_adapters + in_head <= 75_000 or full_profile, True, "at most 75 
 # %% tags=["nbval-check-output"]
 few = test["text"].head(20).tolist()
 before = predict_logits(untrained, tokenizer, few)
-expect_close(predict_logits(lora, tokenizer, few), before, 0.0, "logits with a new adapter and without")
+expect_close(
+    predict_logits(lora, tokenizer, few),
+    before,
+    0.0,
+    "logits with a new adapter and without",
+)
 first = lora.base_model.model.bert.encoder.layer[0].attention.self.query
 print({name: (tuple(p.shape), p.requires_grad) for name, p in first.named_parameters()})
 
 # %% [markdown] lang="en"
-# Now train. While it runs, the 300 watching snippets are judged every 25 steps. They are not the test snippets:
+# Now train. While it runs, the 300 watching snippets are judged every 42 steps. They are not the test snippets:
 # whoever chooses settings by looking at the test set has no test set any more.
 
 # %% [markdown] lang="zh"
-# 开始训练。过程中每 25 步用那 300 条短评看一次效果。注意它们不是测试集：谁要是看着测试集调参数，谁就没有测试集了。
+# 开始训练。过程中每 42 步用那 300 条短评看一次效果。注意它们不是测试集：谁要是看着测试集调参数，谁就没有测试集了。
 
 
 # %%
-def watching(model):
-    def evaluate():
-        answers = predict_logits(model, tokenizer, watch["text"].tolist()).argmax(dim=1).tolist()
-        return Accuracy().compute(predictions=answers, references=watch_labels)
-
-    return evaluate
+def evaluate():
+    answers = predict_classes(lora, tokenizer, watch["text"].tolist())
+    return Accuracy().compute(predictions=answers, references=watch_labels)
 
 
-lora_settings = FitSettings(epochs=2, learning_rate=5e-4 if full_profile else 2e-3, evaluate_every=25)
-lora_result = fit(lora, batches, classification_loss, lora_settings, evaluate=watching(lora))
-print(f"{lora_result.steps} steps, {lora_result.seconds:.0f} s, {lora_result.throughput:,.0f} tokens/s")
+learning_rate = 5e-4 if full_profile else 2e-3
+settings = FitSettings(epochs=2, learning_rate=learning_rate, evaluate_every=42)
+lora_result = fit(lora, batches, classification_loss, settings, evaluate=evaluate)
+print(lora_result)
 
 # %% tags=["nbval-check-output"]
 lora_answers = predict(lora)
 lora_accuracy = accuracy_interval(lora_answers, test_labels)
 lora_f1 = F1().compute(predictions=lora_answers, references=test_labels)["f1"]
-expect(lora_accuracy.mean, 0.81, 0.88, "test accuracy, LoRA r=8")
+expect(lora_accuracy.mean, 0.82, 0.89, "test accuracy, LoRA r=8")
 expect(abs(lora_f1 - lora_accuracy.mean), 0.0, 0.02, "distance of macro F1 from accuracy")
-
-# %%
-print(f"head only: {head_accuracy}\nLoRA r=8:  {lora_accuracy}   (95 % intervals)")
 
 # %% [markdown] lang="en"
 # Accuracy and F1 agree here because the two classes are equally frequent and the mistakes are shared evenly; the
@@ -385,9 +405,8 @@ print(f"head only: {head_accuracy}\nLoRA r=8:  {lora_accuracy}   (95 % intervals
 # 该信哪一个，第 12 章再说。
 
 # %%
-from sklearn.metrics import confusion_matrix
-
 from aigc_helpers.figures import draw_confusion_matrix, new_figure, show
+from sklearn.metrics import confusion_matrix
 
 counts = confusion_matrix(test_labels, lora_answers)
 figure, (matrix, curve) = new_figure(width=9, columns=2)
@@ -396,53 +415,48 @@ curve.plot(*lora_result.curve("loss"), color="0.75", marker="", label="training 
 curve.plot(*lora_result.curve("accuracy"), label="accuracy on 300 others")
 curve.set_xlabel("step")
 curve.legend(frameon=False)
-show(
-    figure,
-    "Left: confusion matrix, most counts on the diagonal. Right: the loss falls while the accuracy rises to about 0.8.",
-    "左：混淆矩阵，大部分落在对角线上。右：损失下降，准确率升到 0.8 左右。",
-)
+alt_en = "Left: most counts on the diagonal. Right: loss falls, accuracy passes 0.8."
+alt_zh = "左：混淆矩阵，大部分落在对角线上。右：损失下降，准确率升到 0.8 以上。"
+show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
 # ## 7 · Full fine-tuning: the expensive way
 #
 # Now all 22.7 million weights may move. A learning rate that suits thin matrices would wreck pretrained ones: it is 20 times
-# smaller here.
+# smaller here. Each step costs half as much again, so it gets one epoch: no more time than LoRA's two.
 #
 # **Predict:** 300 times as many trainable numbers. How much better will it be?
 
 # %% [markdown] lang="zh"
 # ## 7 · 全参数微调：花大价钱的做法
 #
-# 现在 2270 万个权重全都可以动。适合瘦长矩阵的学习率会毁掉预训练权重，所以这里小了 20 倍。
+# 现在 2270 万个权重全都可以动。适合瘦长矩阵的学习率会毁掉预训练权重，所以这里小了 20 倍。每一步的开销多出一半，
+# 所以只跑一个 epoch，用时不超过 LoRA 的两个。
 #
 # **先猜一猜：** 可训练的数多了 300 倍，结果会好多少？
 
 # %%
 full = new_bert()
-full_settings = FitSettings(epochs=2, learning_rate=3e-5 if full_profile else 1e-4)
+full_settings = FitSettings(epochs=1, learning_rate=3e-5 if full_profile else 1e-4)
 full_result = fit(full, batches, classification_loss, full_settings)
 full_answers = predict(full)
 full_accuracy = accuracy_interval(full_answers, test_labels)
 print(f"full fine-tuning: {full_accuracy}, {full_result.seconds:.0f} s")
 
-# %% tags=["nbval-check-output"]
-expect(full_accuracy.mean, 0.77, 0.87, "test accuracy, full fine-tuning")
-
 # %%
 import pandas
 
-rows = {"head only": (head_only, head_accuracy, head_result), "LoRA r=8": (lora, lora_accuracy, lora_result)}
-rows["full"] = (full, full_accuracy, full_result)
-pandas.DataFrame(
-    {
-        name: {
-            "trainable": f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}",
-            "accuracy [95 %]": str(accuracy),
-            "training seconds": round(result.training_seconds),
-        }
-        for name, (model, accuracy, result) in rows.items()
-    }
-).T
+names = ["head only", "LoRA r=8", "full"]
+accuracies = [head_accuracy, lora_accuracy, full_accuracy]
+models = [head_only, lora, full]
+results = [head_result, lora_result, full_result]
+table = pandas.DataFrame(index=names)
+table["trainable"] = [
+    sum(p.numel() for p in model.parameters() if p.requires_grad) for model in models
+]
+table["accuracy [95 %]"] = [str(accuracy) for accuracy in accuracies]
+table["training"] = [str(result) for result in results]
+table
 
 # %% [markdown] lang="en"
 # Are these differences real, or luck of the draw? The two models judged the *same* snippets, so count only those on which
@@ -458,26 +472,25 @@ from aigc_helpers.evaluation.intervals import compare_paired
 for name, answers in [("head only", head_answers), ("full", full_answers)]:
     comparison = compare_paired(answers, lora_answers, test_labels)
     print(f"LoRA − {name}: {comparison.difference}, p = {comparison.p_value:.2g}")
-    print(f"   only {name} right: {comparison.only_base_right}, only LoRA right: {comparison.only_tuned_right}")
+    print(
+        f"   only {name} right: {comparison.only_base_right}, only LoRA right: {comparison.only_tuned_right}"
+    )
 
 # %% tags=["nbval-check-output"]
 against_head = compare_paired(head_answers, lora_answers, test_labels)
 against_full = compare_paired(full_answers, lora_answers, test_labels)
+expect(full_accuracy.mean, 0.79, 0.90, "test accuracy, full fine-tuning")
 expect(against_head.p_value, 0.0, 1e-6, "p value, LoRA against head only")
-expect(against_full.difference.mean, -0.03, 0.05, "accuracy of LoRA minus full fine-tuning")
+expect(against_full.difference.mean, -0.05, 0.05, "accuracy of LoRA minus full fine-tuning")
 
 # %%
 from aigc_helpers.figures import draw_intervals
 
 figure, (axes,) = new_figure(height=2.4)
-intervals = [head_accuracy, lora_accuracy, full_accuracy]
-draw_intervals(axes, list(rows), *zip(*[(one.mean, one.low, one.high) for one in intervals], strict=True))
+draw_intervals(axes, names, [(one.low, one.mean, one.high) for one in accuracies])
 axes.set_xlabel("test accuracy with 95 % interval")
-show(
-    figure,
-    "Intervals: head only lies far to the left, LoRA and full fine-tuning overlap.",
-    "置信区间：只训练头远在左边，LoRA 与全参数微调的区间重叠。",
-)
+alt_en = "Head only lies far to the left; LoRA and full fine-tuning overlap."
+show(figure, alt_en, "置信区间：只训练头远在左边，LoRA 与全参数微调的区间重叠。")
 
 # %% [markdown] lang="en"
 # LoRA against the head alone: no doubt. LoRA against full fine-tuning: on 1,000 snippets, one run each, no difference
@@ -510,17 +523,20 @@ from aigc_helpers.training.log import read_log
 sweep = read_log(DATA / "results" / "film_rank_sweep.jsonl")
 for summary in rank_panel.run(sweep):
     worst, best = summary.accuracies[0], summary.accuracies[-1]
-    print(f"r = {summary.rank:2}  {summary.trainable_parameters:7,} trainable  {worst:.3f} to {best:.3f}")
+    print(
+        f"r = {summary.rank:2}  {summary.trainable_parameters:7,} trainable  {worst:.3f} to {best:.3f}"
+    )
 
 # %% [markdown] lang="en"
-# Compare two distances: from rank to rank, and from seed to seed within one rank. The second is about as large as
-# the first. On this task, with these settings, the rank hardly matters once there is one; what a higher rank surely brings is a
-# larger file. The panel shows the same numbers as a picture; its code twin is the cell above.
+# From rank 1 to rank 4 the mean rises by about two points. From 4 to 32, with eight times as many numbers, it rises by
+# one and a half more; but the seeds of a single rank lie up to two points apart, and the interval of each accuracy is
+# four points wide. A rank can be too small. Beyond that, this test can hardly tell one from the next; what a higher rank
+# surely brings is a larger file. The panel shows the same numbers as a picture; its code twin is the cell above.
 
 # %% [markdown] lang="zh"
-# 比较两种差距：秩与秩之间的，和同一个秩下种子与种子之间的。后者跟前者差不多大。在这个任务、这组设置下，
-# 只要有了低秩更新，秩取多少几乎无所谓；秩高了，确定无疑变大的只有文件。下面的面板把同样的数字画成图，
-# 等价的代码就是上面那个单元格。
+# 从秩 1 到秩 4，平均准确率大约升了两个点。从 4 到 32，参数多到八倍，只再升一个半点；而同一个秩换个随机种子，
+# 差距就可达两个点，每个准确率的置信区间有四个点宽。秩可能取得太小；够了之后再往上加，这个测试已经分不太清好坏，
+# 确定无疑变大的只有文件。下面的面板把同样的数字画成图，等价的代码就是上面那个单元格。
 
 # %% tags=["panel"]
 from IPython.display import display
@@ -529,8 +545,12 @@ display(rank_panel.RankPanel(sweep))
 
 # %%
 picture = rank_panel.draw_ranks(rank_panel.run(sweep))
-alt = "Accuracy over rank: the dots of the three seeds overlap from rank to rank. / 准确率随秩变化：各秩三个种子的点互相重叠。"
-display({"image/png": picture, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+alt = "Accuracy over rank: rises quickly from rank 1 to 4, then slowly. / 准确率从秩 1 到 4 升得快，之后升得慢。"
+display(
+    {"image/png": picture, "text/plain": alt},
+    raw=True,
+    metadata={"image/png": {"alt": alt}},
+)
 
 # %% [markdown] lang="en"
 # ## 9 · Save and load: the adapter travels alone
@@ -552,15 +572,13 @@ folder = Path(mkdtemp())
 lora.save_pretrained(folder / "film")
 size = (folder / "film" / "adapter_model.safetensors").stat().st_size
 predicted = 4 * (in_adapters + in_head)
-expect((size - predicted) / predicted, 0.0, 0.02, "file size beyond the predicted bytes (the header), as a share")
+expect(size / predicted, 1.0, 1.02, "file size over predicted size (the rest is header)")
 expect_equal(size < 400_000 or full_profile, True, "adapter file under 400 kB")
-
-# %% tags=["nbval-check-output"]
-from peft import PeftModel
 
 loaded = PeftModel.from_pretrained(new_bert(), folder / "film")
 saved_logits = predict_logits(lora, tokenizer, few)
-expect_close(predict_logits(loaded, tokenizer, few), saved_logits, 1e-6, "logits after saving and loading")
+loaded_logits = predict_logits(loaded, tokenizer, few)
+expect_close(loaded_logits, saved_logits, 1e-6, "logits after saving and loading")
 
 # %% [markdown] lang="en"
 # **What is lost without `task_type`.** Leave it out, and PEFT no longer knows that the head belongs to the task: it is neither
@@ -573,11 +591,15 @@ expect_close(predict_logits(loaded, tokenizer, few), saved_logits, 1e-6, "logits
 # %% tags=["nbval-check-output"]
 from safetensors.torch import load_file
 
-without = get_peft_model(new_bert(), LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"]))
+without = get_peft_model(
+    new_bert(), LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"])
+)
 without.save_pretrained(folder / "without")
 for name in ("film", "without"):
     keys = load_file(folder / name / "adapter_model.safetensors").keys()
-    print(f"{name:8} {len(keys)} tensors, of the head: {[key for key in keys if 'classifier' in key]}")
+    print(
+        f"{name:8} {len(keys)} tensors, of the head: {[key for key in keys if 'classifier' in key]}"
+    )
 
 # %% [markdown] lang="en"
 # ## 10 · Merge: one model again
@@ -592,7 +614,9 @@ for name in ("film", "without"):
 
 # %% tags=["nbval-check-output"]
 merged = loaded.merge_and_unload()
-expect_close(predict_logits(merged, tokenizer, few), saved_logits, 1e-4, "logits, merged and not")
+expect_close(
+    predict_logits(merged, tokenizer, few), saved_logits, 1e-4, "logits, merged and not"
+)
 expect_equal(type(merged).__name__, "BertForSequenceClassification", "type after merging")
 merged.save_pretrained(folder / "merged")
 size_merged = (folder / "merged" / "model.safetensors").stat().st_size
@@ -612,7 +636,9 @@ expect(size_merged / size, 250, 350, "the merged file is this many times as larg
 
 # %%
 for name, model in [("untrained", untrained), ("head only", head_only), ("LoRA r=8", lora)]:
-    print(f"{name:10} {probability_of_positive(model, my_sentence):.3f} that “{my_sentence}” is positive")
+    print(
+        f"{name:10} {probability_of_positive(model, my_sentence):.3f} that “{my_sentence}” is positive"
+    )
 
 # %% tags=["panel"]
 from functools import partial
@@ -661,7 +687,9 @@ check_exercise("05-1", count_lora_parameters)
 # %% tags=["exercise", "nbval-check-output"]
 my_config = None
 # begin solution
-my_config = LoraConfig(task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, target_modules=["query", "key", "value"])
+my_config = LoraConfig(
+    task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, target_modules=["query", "key", "value"]
+)
 # end solution
 
 check_exercise("05-2", my_config)
@@ -709,7 +737,8 @@ check_exercise("05-4", count_disagreements)
 # - r · (d + k) numbers per module: count before you train, compare with `print_trainable_parameters`.
 # - Head only could not do this task; LoRA with 0.3 % of the weights did it as well as full fine-tuning, as far as 1,000
 #   snippets can tell.
-# - The rank hardly mattered; the seed mattered as much. One run without an interval proves little.
+# - Rank 1 was two points short of rank 4; from there on, the seed mattered about as much as the rank. One run without an
+#   interval proves little.
 # - The adapter file holds A, B and, thanks to `task_type`, the head. Merging gives back a plain model.
 #
 # ## What usually goes wrong
@@ -718,7 +747,7 @@ check_exercise("05-4", count_disagreements)
 # |---|---|---|
 # | `cannot import name 'LoraConfig' from 'transformers'` | wrong library | `from peft import LoraConfig` |
 # | `object has no attribute 'add_lora'` | no such method | `get_peft_model(model, config)` |
-# | `Target modules {'q', 'v'} not found in the base model` | names of another model | look at `named_modules()`; BERT: `query`, `value` |
+# | `No modules were targeted for adaptation` | names of another model | look at `named_modules()`; BERT: `query`, `value` |
 # | accuracy falls to chance after loading | head not saved | `task_type=TaskType.SEQ_CLS` |
 # | loading works, training changes nothing | adapter loaded for inference | `PeftModel.from_pretrained(..., is_trainable=True)` |
 #
@@ -731,7 +760,7 @@ check_exercise("05-4", count_disagreements)
 # - 冻结就是 `requires_grad = False`；LoRA 在冻结的权重旁边加上 B·A，起点严格等于什么都没做。
 # - 每个模块 r · (d + k) 个数：训练前先数，再和 `print_trainable_parameters` 对一对。
 # - 只训练头做不好这个任务；LoRA 只用 0.3 % 的权重，就做到了和全参数微调一样好——就 1,000 条短评所能分辨的而言。
-# - 秩取多少几乎无所谓，种子的影响也差不多大。只跑一次又没有区间，说明不了什么。
+# - 秩 1 比秩 4 差两个点；再往上，换种子的影响跟换秩差不多大。只跑一次又没有区间，说明不了什么。
 # - 适配器文件里有 A、B，多亏 `task_type` 还有分类头。合并之后又是一个普通模型。
 #
 # ## 常见问题
@@ -740,7 +769,7 @@ check_exercise("05-4", count_disagreements)
 # |---|---|---|
 # | `cannot import name 'LoraConfig' from 'transformers'` | 找错了库 | `from peft import LoraConfig` |
 # | `object has no attribute 'add_lora'` | 没有这个方法 | `get_peft_model(model, config)` |
-# | `Target modules {'q', 'v'} not found in the base model` | 用了别的模型的模块名 | 看 `named_modules()`；BERT 用 `query`、`value` |
+# | `No modules were targeted for adaptation` | 用了别的模型的模块名 | 看 `named_modules()`；BERT 用 `query`、`value` |
 # | 重新加载后准确率跌到瞎猜的水平 | 分类头没存下来 | `task_type=TaskType.SEQ_CLS` |
 # | 加载正常，训练却毫无变化 | 适配器是按推理方式加载的 | `PeftModel.from_pretrained(..., is_trainable=True)` |
 #

@@ -1,1 +1,0 @@
-"""Adapters: which modules they sit on, and what they cost."""
