@@ -80,7 +80,7 @@ EXERCISES = [
             ),
         ],
         hints=[
-            Text("cos = (a · b) / (|a| |b|).", "cos = (a · b) / (|a| |b|)。"),
+            Text("The cosine is (a · b) / (|a| |b|).", "余弦等于 (a · b) / (|a| |b|)。"),
             Text(
                 "a · b is the sum of a[i] * b[i]; |a| is math.sqrt of the sum of a[i] ** 2.",
                 "a · b 是 a[i] * b[i] 之和；|a| 是 a[i] ** 2 之和的平方根（math.sqrt）。",

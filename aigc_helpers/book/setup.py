@@ -42,11 +42,29 @@ def prepare() -> None:
     if on_colab():
         install_missing()
 
+    quieten()
+
     from aigc_helpers.profile import current_profile
 
     print(" · ".join(f"{name} {_version(name) or 'is missing'}" for name in REPORTED))
     profile = current_profile()
     print(f"profile: {profile.name} · {profile.device} · {profile.dtype_name}")
+
+
+def quieten() -> None:
+    """Leave out what a reader can do nothing about; downloads keep their progress bars.
+
+    Both would also go to stderr, and differ from run to run: no cell that writes there can be compared.
+    """
+    import warnings
+
+    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # a bar for every model that is read from the disk; it also takes the downloads' bars
+    enable_progress_bars()
+    # One library using another's old names is for their authors to mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|diffusers)\.")
 
 
 def on_colab() -> bool:

@@ -191,7 +191,8 @@ class _Run(Generic[Batch]):
                     self._flush_log(progress)
                     self._save()
                 progress.update()
-        self.model.eval()
+        # Mixed precision belongs to training: without its wrapper the model computes as it did before.
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False).eval()
         seconds = self.training_seconds + self.evaluation_seconds
         return FitResult(
             self.total_steps, seconds, self.training_seconds, self.units, self.batches.unit_name, self.log.entries

@@ -423,14 +423,14 @@ show(figure, alt_en, alt_zh)
 # ## 7 · Full fine-tuning: the expensive way
 #
 # Now all 22.7 million weights may move. A learning rate that suits thin matrices would wreck pretrained ones: it is 20 times
-# smaller here. Each step costs half as much again, so it gets one epoch: no more time than LoRA's two.
+# smaller here. Each step costs nearly twice as much, so it gets one epoch: no more time than LoRA's two.
 #
 # **Predict:** 300 times as many trainable numbers. How much better will it be?
 
 # %% [markdown] lang="zh"
 # ## 7 · 全参数微调：花大价钱的做法
 #
-# 现在 2270 万个权重全都可以动。适合瘦长矩阵的学习率会毁掉预训练权重，所以这里小了 20 倍。每一步的开销多出一半，
+# 现在 2270 万个权重全都可以动。适合瘦长矩阵的学习率会毁掉预训练权重，所以这里小了 20 倍。每一步的开销差不多翻倍，
 # 所以只跑一个 epoch，用时不超过 LoRA 的两个。
 #
 # **先猜一猜：** 可训练的数多了 300 倍，结果会好多少？
@@ -578,7 +578,7 @@ expect_equal(size < 400_000 or full_profile, True, "adapter file under 400 kB")
 loaded = PeftModel.from_pretrained(new_bert(), folder / "film")
 saved_logits = predict_logits(lora, tokenizer, few)
 loaded_logits = predict_logits(loaded, tokenizer, few)
-expect_close(loaded_logits, saved_logits, 1e-6, "logits after saving and loading")
+expect_close(loaded_logits, saved_logits, 1e-4, "logits after saving and loading")
 
 # %% [markdown] lang="en"
 # **What is lost without `task_type`.** Leave it out, and PEFT no longer knows that the head belongs to the task: it is neither
