@@ -216,6 +216,8 @@ def _lab(options: argparse.Namespace) -> int:
     # Without these, JupyterLab asks its home page for news and its package index for extensions at every start.
     command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.extension_manager=readonly"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # Inside a container everybody is root, and Jupyter would refuse to start.
     if options.no_browser:
         command.append("--no-browser")
     return subprocess.call(command)
