@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import CHAPTERS, DATA, REPOSITORY
@@ -211,8 +210,9 @@ def _lab(options: argparse.Namespace) -> int:
             'JupyterLab is not installed here. Run: pip install -e ".[book]", or let the bootstrap do it: '
             "python workbook.py lab"
         )
-    first_chapter: Path = min(CHAPTERS.glob("00_*.ipynb"))
-    command = [sys.executable, "-m", "jupyterlab", str(first_chapter), f"--ServerApp.root_dir={REPOSITORY}"]
+    first_chapter = min(CHAPTERS.glob("00_*.ipynb")).relative_to(REPOSITORY).as_posix()
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={REPOSITORY}"]
+    command.append(f"--LabApp.default_url=/lab/tree/{first_chapter}")  # The printed address leads there, too.
     # Without these, JupyterLab asks its home page for news and its package index for extensions at every start.
     command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.extension_manager=readonly"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -37,8 +40,6 @@ def test_a_wrong_name_is_answered_with_the_nearest(
 
 
 def test_an_unknown_profile_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     finished = run("install", "reviews", env={**os.environ, "AIGC_PROFILE": "embeded"})
     assert finished.returncode == 2
     assert "there is no profile 'embeded'. Valid: embedded, full." in finished.stderr
@@ -81,6 +82,23 @@ def test_doctor_as_json_counts_its_checks() -> None:
     report = json.loads(finished.stdout)
     assert sum(report["summary"].values()) == len(report["checks"])
     assert finished.returncode == (1 if report["summary"]["fail"] else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="process groups are POSIX")
+def test_lab_prints_an_address_that_opens_chapter_00() -> None:
+    command = [sys.executable, "-m", "aigc_helpers.cli", "lab", "--no-browser"]
+    # A session of its own, so that the server ends together with the command that started it.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
+    deadline.start()
+    try:
+        address = next((line for line in process.stderr if "http://" in line), "no address was printed")
+        assert "/lab/tree/chapters/00_start_here.ipynb?token=" in address
+    finally:
+        deadline.cancel()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_no_command_is_wrong_usage() -> None:
