@@ -19,9 +19,10 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import sha256_of, writing_errors_explained
+from aigc_helpers.paths import REPOSITORY
 
 # Not under version control; a second build finds its archives here and needs no network.
-DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "build" / "packages"
+DEFAULT_FOLDER = REPOSITORY / "build" / "packages"
 
 _PIP_HASH_COMPLAINT = "DO NOT MATCH THE HASHES"
 

@@ -292,7 +292,7 @@ class _Run(Generic[Batch]):
         """Trainable parameters and persistent buffers: all of the model that training can change."""
         model = self.accelerator.unwrap_model(self.model)
         frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-        return {name: tensor for name, tensor in model.state_dict(keep_vars=False).items() if name not in frozen}
+        return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to belong to this run."""

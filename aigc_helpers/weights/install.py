@@ -13,7 +13,7 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import sha256_of, writing_errors_explained
 from aigc_helpers.paths import DATA
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.catalog import Asset, AssetFile, find_asset, load_catalog
+from aigc_helpers.weights.catalog import CATALOG_FILE, Asset, AssetFile, find_asset, load_catalog
 from aigc_helpers.weights.sources import SourceError, fetch
 from aigc_helpers.weights.store_folder import store_folder
 
@@ -37,7 +37,7 @@ def install(name: str, profile: str | None = None, *, data: Path = DATA) -> Path
         ReaderError: no source gave the right files, the disk is full, or the store is not writable. What was in place
             before stays.
     """
-    asset = find_asset(name, profile or current_profile().name, load_catalog(data / "catalog.toml"))
+    asset = find_asset(name, profile or current_profile().name, load_catalog(data / CATALOG_FILE))
     folder = asset_folder(asset, data)
     missing = missing_files(asset, folder)
     if not missing:
