@@ -410,32 +410,27 @@ def _check_disks() -> Iterator[Check]:
 
 
 def _check_store() -> Iterator[Check]:
-    folder = store_folder()
-    obstacle = _obstacle_to_writing(folder)
-    if obstacle is None:
-        yield Check("installed models", "pass", _describe_folder(folder))
-        return
-    yield Check(
-        "installed models",
-        "fail",
-        f"{folder} cannot be written: {obstacle}",
-        "Set AIGC_HOME to a folder of your own before starting Python.",
-        "请在启动 Python 之前，把 AIGC_HOME 设为一个自己有写权限的文件夹。",
-    )
+    # Without its own store the workbook cannot install what every chapter needs.
+    yield _check_writing("installed models", store_folder(), "AIGC_HOME", "fail")
 
 
 def _check_hub_cache() -> Iterator[Check]:
-    folder = _hub_cache()
+    note_en, note_zh = " The embedded profile does not use it.", "embedded 配置用不到它。"
+    yield _check_writing("hub cache", _hub_cache(), "HF_HOME", "warn", note_en, note_zh)
+
+
+def _check_writing(
+    name: str, folder: Path, variable: str, status: Literal["warn", "fail"], note_en: str = "", note_zh: str = ""
+) -> Check:
     obstacle = _obstacle_to_writing(folder)
     if obstacle is None:
-        yield Check("hub cache", "pass", _describe_folder(folder))
-        return
-    yield Check(
-        "hub cache",
-        "warn",
+        return Check(name, "pass", _describe_folder(folder))
+    return Check(
+        name,
+        status,
         f"{folder} cannot be written: {obstacle}",
-        "Set HF_HOME to a folder of your own before starting Python. The embedded profile does not use it.",
-        "请在启动 Python 之前，把 HF_HOME 设为一个自己有写权限的文件夹。embedded 配置用不到它。",
+        f"Set {variable} to a folder of your own before starting Python.{note_en}",
+        f"请在启动 Python 之前，把 {variable} 设为一个自己有写权限的文件夹。{note_zh}",
     )
 
 
