@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.book.repository import colab_badge, repository_address, setup_cell
@@ -210,6 +211,22 @@ def kernel_environment(**more: str) -> dict[str, str]:
     }
 
 
+def execute(client: NotebookClient, environment: dict[str, str]) -> None:
+    """Let ``client`` execute its notebook; what the kernel's process writes to its own stderr stays off the terminal.
+
+    There it would break the progress line, even where the process merely aborts while shutting down. If the kernel dies
+    or does not start, the last thing it wrote is part of the error.
+    """
+    with TemporaryFile() as own_errors:
+        try:
+            client.execute(env=environment, stderr=own_errors)
+        except RuntimeError as error:
+            own_errors.seek(0)
+            lines = own_errors.read().decode(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            raise RuntimeError(f"{error} {last}".strip()) from error
+
+
 def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) -> None:
     """Execute ``notebook`` in place and clean its outputs.
 
@@ -223,7 +240,7 @@ def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) 
     started: list[int] = []
     client = new_client(notebook, folder, on_cell_start=lambda cell, cell_index: started.append(cell_index))
     try:
-        client.execute(env=environment)
+        execute(client, environment)
     except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
         raise ReaderError(f"{chapter.path}: {describe_failure(notebook, started, error)}") from error
     for cell in _code_cells(notebook):

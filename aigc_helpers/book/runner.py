@@ -15,6 +15,7 @@ from aigc_helpers.book.builder import (
     assemble,
     clean,
     describe_failure,
+    execute,
     in_language,
     kernel_environment,
     machine_paths,
@@ -126,7 +127,7 @@ def _run_one(chapter: Chapter, notebook: NotebookNode, folder: Path) -> ChapterR
         client = new_client(notebook, folder, on_cell_start=on_cell_start, on_cell_executed=on_cell_executed)
         with _MemoryWatch(client) as memory:
             try:
-                client.execute(env=kernel_environment())
+                execute(client, kernel_environment())
             except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
                 error_line = describe_failure(notebook, started, error)
     seconds = time.monotonic() - begun
