@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.intervals import accuracy_interval, bootstrap_interval, compare_paired
+from aigc_helpers.evaluation.intervals import accuracy_interval, bootstrap_interval, compare_paired, share_interval
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -37,6 +37,21 @@ def test_equal_scores_have_an_interval_of_no_width() -> None:
 def test_scores_that_give_no_interval_are_refused(scores: list[float]) -> None:
     with pytest.raises(ReaderError):
         bootstrap_interval(scores)
+
+
+@given(st.integers(min_value=1, max_value=500), st.floats(min_value=0, max_value=1))
+def test_a_share_solves_the_equation_of_wilson(count: int, fraction: float) -> None:
+    hits = round(fraction * count)
+    interval = share_interval(hits, count)
+    assert interval.mean == hits / count
+    for end in (interval.low, interval.high):
+        # The ends are the shares from which the one seen lies 1.96 standard errors away.
+        assert (interval.mean - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / count, rel=1e-5, abs=1e-9)
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(ReaderError, match="at least one example"):
+        share_interval(0, 0)
 
 
 def test_mcnemar_agrees_with_the_binomial_by_hand() -> None:

@@ -86,3 +86,10 @@ def test_logits_come_back_in_the_order_of_the_texts(tiny_bert: torch.nn.Module) 
     alone = torch.cat([predict_logits(tiny_bert, NumberTokenizer(), [sentence]) for sentence in sentences])
     assert together.shape == (120, 2)
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_without_class_numbers_the_labels_are_the_texts_and_padding_is_left_out() -> None:
+    batches = LengthBatches([[1, 2, 3], [4]], None, 2, PADDING)
+    batch = batches.batch(0, 0)
+    assert sorted(batch["labels"].tolist()) == [[1, 2, 3], [4, -100, -100]]
+    assert torch.equal(batch["labels"] != -100, batch["attention_mask"].bool())

@@ -53,6 +53,20 @@ def bootstrap_interval(
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
+def share_interval(hits: int, count: int) -> Interval:
+    """Return ``hits / count`` with its 95 % interval after Wilson (1927).
+
+    Unlike a bootstrap's, it has a width even where all are hits, or none.
+
+    Raises:
+        ReaderError: ``count`` is 0.
+    """
+    if not count:
+        raise ReaderError("a share needs at least one example, and none was given.")
+    interval = binomtest(hits, count).proportion_ci(method="wilson")
+    return Interval(hits / count, float(interval.low), float(interval.high))
+
+
 def accuracy_interval(predictions: Sequence[int], references: Sequence[int]) -> Interval:
     """Return the accuracy with its 95 % bootstrap interval."""
     check_pairs(predictions, references)

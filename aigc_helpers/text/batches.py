@@ -15,7 +15,7 @@ _BATCHES_PER_CHUNK = 50  # Texts are sorted by length within a chunk this size, 
 
 
 class LengthBatches:
-    """Tokenized texts with labels, batched by length and padded to the longest text of each batch.
+    """Tokenized texts, batched by length and padded to the longest text of each batch.
 
     A ``aigc_helpers.training.fit.Batches``: ``batch(epoch, position)`` depends on nothing but its arguments and the
     seed, so a resumed run sees the same batches.
@@ -26,15 +26,18 @@ class LengthBatches:
     def __init__(
         self,
         token_ids: Sequence[Sequence[int]],
-        labels: Sequence[int],
+        labels: Sequence[int] | None,
         batch_size: int,
         pad_token_id: int,
         seed: int = 0,
     ) -> None:
-        """Take token ids per text (ragged), one class number per text, and the tokenizer's padding id."""
+        """Take token ids per text (ragged), one class number per text, and the tokenizer's padding id.
+
+        Without class numbers the labels are the texts themselves, as language models take them.
+        """
         self.token_ids = [torch.tensor(ids, dtype=torch.int64) for ids in token_ids]
         self.lengths = numpy.array([len(ids) for ids in token_ids])
-        self.labels = torch.tensor(labels, dtype=torch.int64)
+        self.labels = None if labels is None else torch.tensor(labels, dtype=torch.int64)
         self.batch_size, self.pad_token_id, self.seed = batch_size, pad_token_id, seed
         self._order_of = lru_cache(maxsize=2)(self._draw_order)
 
@@ -43,11 +46,16 @@ class LengthBatches:
         return -(-len(self.token_ids) // self.batch_size)
 
     def batch(self, epoch: int, position: int) -> TextBatch:
-        """Return ``input_ids`` and ``attention_mask`` of shape (batch, longest) and ``labels`` of shape (batch,)."""
+        """Return ``input_ids`` and ``attention_mask`` of shape (batch, longest), and ``labels``.
+
+        Labels have the shape (batch,), or (batch, longest) where they are the texts, with -100 for padding, which
+        losses leave out.
+        """
         indices = self._order_of(epoch)[position]
-        return pad_batch([self.token_ids[index] for index in indices], self.pad_token_id) | {
-            "labels": self.labels[indices]
-        }
+        batch = pad_batch([self.token_ids[index] for index in indices], self.pad_token_id)
+        if self.labels is None:
+            return batch | {"labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)}
+        return batch | {"labels": self.labels[indices]}
 
     def count(self, batch: TextBatch) -> int:
         """Return the number of tokens that are not padding."""

@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from aigc_helpers.cli import evaluate, generate, pretrain, train
+from aigc_helpers.cli.usage import WrongUsageError
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.paths import CHAPTERS, DATA, REPOSITORY
+from aigc_helpers.paths import CHAPTERS, REPOSITORY
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return status
-    except UnknownNameError as error:
+    except (UnknownNameError, WrongUsageError) as error:
         print(f"aigc: {error}", file=sys.stderr)
         return 2
     except ReaderError as error:
@@ -39,10 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     parser, commands = _parsers()
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
-        raise UnknownNameError("command", arguments[0], commands)
+    _refuse_unknown("command", arguments[:1], commands)
+    if arguments[:1] == ["train"]:
+        _refuse_unknown("model to train", arguments[1:2], train.MODELS)
     options = parser.parse_args(arguments)
     return options.function(options)
+
+
+def _refuse_unknown(what: str, words: list[str], valid: Sequence[str]) -> None:
+    for word in words:
+        if not word.startswith("-") and word not in valid:
+            raise UnknownNameError(what, word, valid)
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
@@ -63,9 +72,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     install.add_argument("--json", action="store_true", help="print name, profile and folder as JSON")
     install.set_defaults(function=_install)
 
-    pretrain = commands.add_parser("pretrain", help="build again what ships in data/")
-    pretrain.add_argument("name", help=", ".join(_BUILDERS))
-    pretrain.set_defaults(function=_pretrain)
+    generate.add_parser(commands)
+    evaluate.add_parser(commands)
+    train.add_parser(commands)
+    pretrain.add_parser(commands)
 
     build = commands.add_parser("build", help="build the notebooks of both languages from chapters/source")
     build.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
@@ -133,52 +143,6 @@ def _install(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pretrain(options: argparse.Namespace) -> int:
-    if options.name not in _BUILDERS:
-        raise UnknownNameError("builder", options.name, _BUILDERS)
-    print(f"✓ {_BUILDERS[options.name]()}")
-    return 0
-
-
-def _build_reviews() -> str:
-    from aigc_helpers.pretrain.reviews import build_reviews
-
-    return f"{len(build_reviews(DATA / 'reviews' / 'reviews.parquet')):,} snippets in data/reviews"
-
-
-def _build_poems() -> str:
-    from aigc_helpers.pretrain.poems import build_poems
-
-    return f"{build_poems(DATA / 'poems').written} poems in data/poems"
-
-
-def _build_emoji() -> str:
-    from aigc_helpers.pretrain.emoji import build_emoji
-
-    return f"{build_emoji(DATA / 'emoji').concepts:,} concepts in data/emoji"
-
-
-def _build_film_adapter() -> str:
-    from aigc_helpers.pretrain.film_reviews import build_film_adapter
-
-    return build_film_adapter()
-
-
-def _build_rank_sweep() -> str:
-    from aigc_helpers.pretrain.film_reviews import build_rank_sweep
-
-    return build_rank_sweep()
-
-
-_BUILDERS = {
-    "reviews": _build_reviews,
-    "poems": _build_poems,
-    "emoji": _build_emoji,
-    "film-adapter": _build_film_adapter,
-    "rank-sweep": _build_rank_sweep,
-}
-
-
 def _build(options: argparse.Namespace) -> int:
     from aigc_helpers.book import builder
 
@@ -221,7 +185,3 @@ def _lab(options: argparse.Namespace) -> int:
     if options.no_browser:
         command.append("--no-browser")
     return subprocess.call(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,133 @@
+"""``aigc generate``: poems on the screen, pictures in files."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from aigc_helpers.cli.usage import WrongUsageError, seed
+from aigc_helpers.errors import UnknownNameError
+from aigc_helpers.files import replacing
+
+MODELS = ("sd", "poet")
+_LONGEST_NAME = 80  # Characters; file systems take 255 bytes, and a Chinese character has three.
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the others."""
+    generate = commands.add_parser("generate", help="draw pictures or write poems")
+    generate.add_argument("positional_prompt", nargs="?", metavar="PROMPT", help="what to draw, or how a poem begins")
+    generate.add_argument("--prompt", help="the same, as an option")
+    generate.add_argument("--model", default="sd", help="sd for pictures (default) or poet for poems")
+    generate.add_argument("-n", dest="count", type=int, default=1, metavar="COUNT", help="how many (default 1)")
+    generate.add_argument("--seed", type=seed, default=0, help="the same seed gives the same result (default 0)")
+    generate.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA for the model: its file or folder")
+    generate.add_argument("--scale", type=float, help="how much of the LoRA: 0 none, 1 as trained (default)")
+    pictures = generate.add_argument_group("pictures only")
+    pictures.add_argument("-o", dest="output", type=Path, metavar="FILE.png", help="by default named after the prompt")
+    pictures.add_argument("--negative", metavar="TEXT", help="what to steer away from")
+    pictures.add_argument("--steps", type=int, help="of denoising (default 20)")
+    pictures.add_argument("--guidance", type=float, help="how strongly the prompt steers (default 4.0)")
+    pictures.add_argument("--list", action="store_true", help="print the words that prompts are made of")
+    generate.set_defaults(function=_generate)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    if options.model not in MODELS:
+        raise UnknownNameError("model", options.model, MODELS)
+    if options.model == "poet":
+        _refuse_picture_options(options)
+    if options.list:
+        print(_list_words())
+        return 0
+    prompt = _prompt(options)
+    if options.scale is not None and options.lora is None:
+        raise WrongUsageError("--scale says how much of a LoRA to add: name one with --lora, or leave --scale out.")
+    if options.model == "poet":
+        return _write_poems(prompt, options)
+    return _draw(prompt, options)
+
+
+def _refuse_picture_options(options: argparse.Namespace) -> None:
+    given = {
+        "-o": options.output is not None,
+        "--negative": options.negative is not None,
+        "--steps": options.steps is not None,
+        "--guidance": options.guidance is not None,
+        "--list": options.list,
+    }
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise WrongUsageError(
+            f"{', '.join(wrong)} can only be used for pictures (--model sd). The poet takes a prompt, -n, --seed, "
+            "--lora and --scale, and prints its poems."
+        )
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    if options.prompt is not None and options.positional_prompt is not None:
+        raise WrongUsageError(
+            f"two prompts were given, {options.positional_prompt!r} and {options.prompt!r}. Leave one of them out."
+        )
+    prompt = options.positional_prompt if options.prompt is None else options.prompt
+    if prompt is None or not prompt.strip():
+        example = "--model poet 春" if options.model == "poet" else '"tiger, noto style, blue background"'
+        raise WrongUsageError(f"the prompt is missing or empty. For example: aigc generate {example}")
+    return prompt
+
+
+def _write_poems(prompt: str, options: argparse.Namespace) -> int:
+    from aigc_helpers.text.generate import write_poems
+
+    scale = 1.0 if options.scale is None else options.scale
+    print("\n\n".join(write_poems(prompt, options.count, options.seed, options.lora, scale)))
+    return 0
+
+
+def _draw(prompt: str, options: argparse.Namespace) -> int:
+    output = options.output or Path(re.sub(r"\W+", "-", prompt).strip("-")[:_LONGEST_NAME] + ".png")
+    if output.suffix.lower() != ".png" or output.is_dir():
+        raise WrongUsageError(f"{output} is no name for a picture: pictures are PNG files, such as tiger.png.")
+    from aigc_helpers.images.generate import draw
+
+    chosen = {
+        "steps": options.steps,
+        "guidance": options.guidance,
+        "negative_prompt": options.negative,
+        "lora": options.lora,
+        "scale": options.scale,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    pictures = draw(prompt, count=options.count, seed=options.seed, **given)
+    for number, picture in enumerate(pictures, start=1):
+        path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}-{number}")
+        with replacing(path) as unfinished:
+            picture.save(unfinished, format="PNG")
+        print(path)
+    return 0
+
+
+def _list_words() -> str:
+    from aigc_helpers.images.emoji import BACKGROUNDS, STYLES, load_emoji
+    from aigc_helpers.images.generate import read_shown_in_training
+
+    emoji = load_emoji()
+    shown = read_shown_in_training()
+    names = [
+        f"{english}  {chinese}"
+        for name, english, chinese in zip(emoji.names, emoji.english, emoji.chinese, strict=True)
+        if name in set(shown.concepts)
+    ]
+    others = [style for style in STYLES if style not in shown.styles]
+    return "\n".join(
+        [
+            'A prompt: "tiger, noto style, blue background" or "老虎，noto 风格，蓝色背景".',
+            f"\n{len(names)} concepts that the model was taught to draw (it knows the names of "
+            f"{len(emoji.names) - len(names)} more, which LoRAs can teach it):\n",
+            *names,
+            f"\nStyles: {', '.join(shown.styles)} (and for LoRAs to teach: {', '.join(others)})",
+            "\nBackground colours:\n",
+            *(f"{background.name}  {background.chinese}" for background in BACKGROUNDS),
+        ]
+    )

@@ -1,0 +1,86 @@
+"""``aigc pretrain``: build again what ships in ``data/``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from aigc_helpers.errors import UnknownNameError
+from aigc_helpers.paths import DATA
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the others."""
+    pretrain = commands.add_parser("pretrain", help="build again what ships in data/")
+    pretrain.add_argument("name", help=", ".join(_BUILDERS))
+    pretrain.set_defaults(function=_pretrain)
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    if options.name not in _BUILDERS:
+        raise UnknownNameError("builder", options.name, _BUILDERS)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("aigc_helpers").setLevel(logging.INFO)  # The builders' own messages, not those of the libraries.
+    print(f"✓ {_BUILDERS[options.name]()}")
+    return 0
+
+
+def _build_reviews() -> str:
+    from aigc_helpers.pretrain.reviews import build_reviews
+
+    return f"{len(build_reviews(DATA / 'reviews' / 'reviews.parquet')):,} snippets in data/reviews"
+
+
+def _build_poems() -> str:
+    from aigc_helpers.pretrain.poems import build_poems
+
+    return f"{build_poems(DATA / 'poems').written} poems in data/poems"
+
+
+def _build_emoji() -> str:
+    from aigc_helpers.pretrain.emoji import build_emoji
+
+    return f"{build_emoji(DATA / 'emoji').concepts:,} concepts in data/emoji"
+
+
+def _build_poet() -> str:
+    from aigc_helpers.pretrain.poet import build_poet
+
+    return f"{build_poet()}; the model is in data/poet"
+
+
+def _build_clip() -> str:
+    from aigc_helpers.pretrain.clip import build_clip
+
+    return f"{build_clip()}; the model is in data/clip"
+
+
+def _build_sd() -> str:
+    from aigc_helpers.pretrain.sd import build_sd
+
+    return f"{build_sd()}; the pipeline is in data/sd"
+
+
+def _build_film_adapter() -> str:
+    from aigc_helpers.pretrain.film_reviews import build_film_adapter
+
+    return build_film_adapter()
+
+
+def _build_rank_sweep() -> str:
+    from aigc_helpers.pretrain.film_reviews import build_rank_sweep
+
+    return build_rank_sweep()
+
+
+_BUILDERS = {
+    "reviews": _build_reviews,
+    "poems": _build_poems,
+    "emoji": _build_emoji,
+    "poet": _build_poet,
+    "clip": _build_clip,
+    "sd": _build_sd,
+    "film-adapter": _build_film_adapter,
+    "rank-sweep": _build_rank_sweep,
+}

@@ -1,0 +1,114 @@
+"""``aigc train``: a LoRA of one's own, with the chapters' settings as defaults."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigc_helpers.cli.usage import seed
+from aigc_helpers.errors import ReaderError
+
+if TYPE_CHECKING:
+    from aigc_helpers.text.adapters import TrainedAdapter
+
+MODELS = ("bert", "poet", "sd")
+_SAMPLED_POEMS = 30
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the others."""
+    train = commands.add_parser("train", help="train a LoRA adapter")
+    models = train.add_subparsers(required=True, metavar="MODEL", help=", ".join(MODELS))
+
+    bert = models.add_parser("bert", help="praise or blame in film reviews, as in chapter 05")
+    bert.add_argument("--epochs", type=float, help="passes over the reviews (default 2)")
+    bert.add_argument("--rank", type=int, help="(default 8)")
+    bert.add_argument("--learning-rate", type=float, help="the peak (default 2e-3; on the full profile 5e-4)")
+    bert.set_defaults(function=_train_bert)
+
+    poet = models.add_parser("poet", help="one tune of ci")
+    poet.add_argument("--tune", required=True, help="such as 浣溪沙")
+    poet.add_argument("--epochs", type=float, help="passes over the poems of the tune (default 8)")
+    poet.add_argument("--rank", type=int, help="(default 8)")
+    poet.add_argument("--learning-rate", type=float, help="the peak (default 5e-3)")
+    poet.set_defaults(function=_train_poet)
+
+    sd = models.add_parser("sd", help="a look, a style or a concept for pictures")
+    sd.add_argument("what", metavar="WHAT", help="sepia, fluent, or a concept that the base has not seen")
+    sd.add_argument("--steps", type=int, help="of training (by default what suits WHAT, as with the next two)")
+    sd.add_argument("--rank", type=int)
+    sd.add_argument("--learning-rate", type=float, help="the peak")
+    sd.set_defaults(function=_train_sd)
+
+    for model in (bert, poet, sd):
+        model.add_argument("-o", dest="output", type=Path, required=True, metavar="FOLDER", help="for the adapter")
+        model.add_argument("--seed", type=seed, default=0, help="(default 0)")
+
+
+def _train_bert(options: argparse.Namespace) -> int:
+    _refuse_file(options.output)
+    from aigc_helpers.evaluation.intervals import accuracy_interval
+    from aigc_helpers.text.adapters import train_review_adapter
+    from aigc_helpers.text.classification import predict_classes
+    from aigc_helpers.text.reviews import load_reviews
+
+    settings = _given(options, "epochs", "rank", "learning_rate", "seed")
+    checkpoints = _checkpoints(options.output)
+    trained = train_review_adapter(**settings, checkpoints=checkpoints)
+    _save(trained, options.output, checkpoints)
+    test = load_reviews("test")
+    predictions = predict_classes(trained.model, trained.tokenizer, test["text"].tolist())
+    print(f"accuracy on {len(test):,} test snippets: {accuracy_interval(predictions, test['label'].tolist())}")
+    return 0
+
+
+def _train_poet(options: argparse.Namespace) -> int:
+    _refuse_file(options.output)
+    from aigc_helpers.evaluation.poet import share_in_form
+    from aigc_helpers.text.adapters import train_tune_adapter, tune_line_lengths
+    from aigc_helpers.text.generate import write_poems
+
+    settings = _given(options, "tune", "epochs", "rank", "learning_rate", "seed")
+    line_lengths = tune_line_lengths(options.tune)
+    checkpoints = _checkpoints(options.output, options.tune)
+    _save(train_tune_adapter(**settings, checkpoints=checkpoints), options.output, checkpoints)
+    print(f"share of {_SAMPLED_POEMS} poems with the lines of {options.tune} ({line_lengths}):")
+    for name, lora in (("without the adapter", None), ("with it", options.output)):
+        poems = write_poems("", _SAMPLED_POEMS, options.seed, lora)
+        print(f"  {name}: {share_in_form(poems, line_lengths)}")
+    return 0
+
+
+def _train_sd(options: argparse.Namespace) -> int:
+    from aigc_helpers.images.adapters import train_picture_adapter
+
+    settings = _given(options, "rank", "learning_rate", "steps", "seed")
+    print(train_picture_adapter(options.what, options.output, **settings))
+    print(f"✓ {options.output}")
+    return 0
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that were given; for the others the chapters' settings hold."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _checkpoints(output: Path, *what: str) -> Path:
+    """Return the folder beside the output; ``what`` keeps runs apart that differ in their data alone."""
+    output = output.resolve()
+    return output.with_name(".".join((output.name, *what, "checkpoints")))
+
+
+def _save(trained: TrainedAdapter, output: Path, checkpoints: Path) -> None:
+    from aigc_helpers.text.adapters import save_adapter
+
+    save_adapter(trained.model, output)
+    shutil.rmtree(checkpoints)
+    print(f"{trained.result}\n✓ {output}")
+
+
+def _refuse_file(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise ReaderError(f"{output} is a file. An adapter is a folder: name another one.")

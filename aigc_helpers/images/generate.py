@@ -1,0 +1,239 @@
+"""Pictures from prompts, by the Stable Diffusion in miniature (``data/sd``), with or without a LoRA."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.images.prompts import check_prompt
+from aigc_helpers.profile import current_profile
+from aigc_helpers.weights.install import install
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+# Schedulers count from 1 here: with all 1,000 steps of training, the first time step would not exist.
+MOST_STEPS = 999
+_DRAWN_AT_ONCE = 32
+_ADAPTER = "lora"
+_TRAINING_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class ShownInTraining:
+    """What a pipeline was trained to draw: the names of concepts, and styles."""
+
+    concepts: tuple[str, ...]
+    styles: tuple[str, ...]
+
+
+def sd_folder(folder: Path | None = None) -> Path:
+    """Return ``folder``, or the verified one of the catalog.
+
+    Raises:
+        ReaderError: the catalog's files are missing or altered.
+    """
+    return folder or install("sd", "embedded")
+
+
+def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
+    """Load the pipeline in float32 on the profile's device, from ``folder`` or else from the catalog; no network.
+
+    Raises:
+        ReaderError: the files are missing, altered, or no Stable Diffusion pipeline.
+    """
+    folder = sd_folder(folder)
+    with _quiet_libraries():
+        from diffusers import StableDiffusionPipeline
+
+        try:
+            pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+            raise ReaderError(
+                f"{folder} does not load as a Stable Diffusion pipeline ({_first_line(error)}). It must hold "
+                "model_index.json and the folders named there, as pipeline.save_pretrained writes them."
+            ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    # diffusers loads its own models in float32, but transformers' in the precision of the file.
+    pipeline.text_encoder.float()
+    return pipeline.to(current_profile().device)
+
+
+def read_shown_in_training(folder: Path | None = None) -> ShownInTraining:
+    """Read what the pipeline in ``folder`` (or the catalog's) was trained to draw, from the file beside it.
+
+    Raises:
+        ReaderError: that file is missing or damaged.
+    """
+    path = sd_folder(folder) / _TRAINING_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return ShownInTraining(tuple(content["concepts"]), tuple(content["styles"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReaderError(
+            f"{path} does not say which concepts and styles the model was trained on ({_first_line(error)}). "
+            "aigc pretrain sd writes this file beside the model."
+        ) from error
+
+
+def draw(
+    prompt: str,
+    count: int = 1,
+    seed: int = 0,
+    steps: int = 20,
+    guidance: float = 4.0,
+    negative_prompt: str = "",
+    lora: str | Path | None = None,
+    scale: float = 1.0,
+    *,
+    folder: Path | None = None,
+) -> list[Image.Image]:
+    """Draw pictures of 64 × 64 pixels.
+
+    Args:
+        prompt: such as ``"tiger, noto style, blue background"`` or ``"老虎，noto 风格，蓝色背景"``.
+        count: how many; the second is what ``seed + 1`` draws alone, and so on.
+        seed: of the noise that the pictures begin with.
+        steps: of denoising, 1 to 999.
+        guidance: how strongly the prompt steers (Ho & Salimans 2022); up to 1 it does no more than the model alone.
+        negative_prompt: what to steer away from.
+        lora: a file or folder as ``pipeline.load_lora_weights`` takes it.
+        scale: of the LoRA; at 0 the picture is the base's.
+        folder: the pipeline's; by default the catalog's.
+
+    Raises:
+        ReaderError: a prompt the model could only read in part, a number out of its range, or a LoRA or pipeline that
+            does not load. Nothing is drawn then.
+    """
+    _check_numbers(count, steps, guidance, scale)
+    pipeline = load_pipeline(folder)
+    check_prompt(prompt, pipeline.tokenizer)
+    if negative_prompt:
+        check_prompt(negative_prompt, pipeline.tokenizer)
+    if lora is not None:
+        load_lora(pipeline, Path(lora), scale)
+    return draw_many(pipeline, [prompt] * count, seed, steps, guidance, negative_prompt)
+
+
+def draw_many(
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    seed: int,
+    steps: int,
+    guidance: float,
+    negative_prompt: str = "",
+) -> list[Image.Image]:
+    """Draw one picture per prompt, many at once; picture number n begins with the noise of ``seed + n``.
+
+    A generator of its own per picture keeps it the same whatever else is drawn, up to rounding.
+    """
+    pictures = []
+    for start in range(0, len(prompts), _DRAWN_AT_ONCE):
+        some = list(prompts[start : start + _DRAWN_AT_ONCE])
+        # On the CPU, so that a GPU begins with the same noise.
+        generators = [torch.Generator("cpu").manual_seed(seed + start + number) for number in range(len(some))]
+        pictures += pipeline(
+            some,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            negative_prompt=[negative_prompt] * len(some),
+            generator=generators,
+        ).images
+    return pictures
+
+
+def load_lora(pipeline: StableDiffusionPipeline, path: Path, scale: float = 1.0) -> None:
+    """Load a LoRA from a safetensors file, or from a folder with one, and weigh it with ``scale``.
+
+    Raises:
+        ReaderError: it is missing, damaged, for another model, or matches nothing or only a part of this one.
+    """
+    file = _lora_file(path)
+    try:
+        tensors = len([name for name in load_file(file) if not name.endswith("alpha")])
+    except (OSError, SafetensorError) as error:
+        raise ReaderError(
+            f"{file} is damaged or no safetensors file ({_first_line(error)}). Download or train it again."
+        ) from error
+    try:
+        with _quiet_libraries():
+            # No pickle: such a file could run code.
+            pipeline.load_lora_weights(str(file), adapter_name=_ADAPTER, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise ReaderError(
+            f"{file} is no LoRA for this model ({_first_line(error)}). Its card names the base model that it was "
+            "trained on; load it into that one."
+        ) from error
+    loaded = _adapter_tensors(pipeline)
+    if loaded < max(tensors, 1):
+        pipeline.unload_lora_weights()
+        raise ReaderError(
+            f"of the {tensors} tensors in {file}, {loaded} match a layer of this model. It was trained on another "
+            "base model; its card names which."
+        )
+    pipeline.set_adapters([_ADAPTER], [scale])
+
+
+def _check_numbers(count: int, steps: int, guidance: float, scale: float) -> None:
+    if count < 1:
+        raise ReaderError(f"{count} pictures cannot be drawn: count must be 1 or more.")
+    if not 1 <= steps <= MOST_STEPS:
+        raise ReaderError(f"{steps} steps are not possible: 1 to {MOST_STEPS} are, and 20 are enough.")
+    if not (guidance >= 0 and math.isfinite(guidance)):
+        raise ReaderError(f"a guidance of {guidance:g} is not possible: it must be 0 or more; 4 is usual here.")
+    if not math.isfinite(scale):
+        raise ReaderError(f"a scale of {scale:g} is not possible: it must be a finite number, usually 0 to 1.")
+
+
+def _lora_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ReaderError(f"there is no LoRA at {path}: neither a file nor a folder. Check the path.")
+    files = sorted(path.glob("*.safetensors"))
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none"
+        raise ReaderError(
+            f"the folder {path} must hold one .safetensors file, and holds {found}. Name the file itself."
+        )
+    return files[0]
+
+
+def _adapter_tensors(pipeline: StableDiffusionPipeline) -> int:
+    models = (pipeline.unet, pipeline.text_encoder)
+    return sum(f".{_ADAPTER}." in name for model in models for name, _ in model.named_parameters())
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Silence progress bars and advice on loading, such as that torchvision is not installed; nothing here needs it."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity(library.CRITICAL)
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, (verbosity, had_progress_bar) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if had_progress_bar:
+                library.enable_progress_bar()

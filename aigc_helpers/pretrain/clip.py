@@ -1,0 +1,199 @@
+"""Builds ``data/clip``: a CLIP in miniature, trained on emoji and their captions in English and Chinese."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast, set_seed
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from aigc_helpers.images.backgrounds import compose
+from aigc_helpers.images.emoji import (
+    COLOURS,
+    LANGUAGES,
+    STYLES,
+    EmojiSet,
+    held_out_colours,
+    load_emoji,
+    training_colours,
+)
+from aigc_helpers.images.pixels import to_pixels
+from aigc_helpers.images.prompts import CAPTION_TOKENS, build_tokenizer
+from aigc_helpers.paths import DATA
+from aigc_helpers.pretrain.export import export, in_half_precision
+from aigc_helpers.training.fit import FitResult, FitSettings, fit
+from aigc_helpers.weights.store_folder import store_folder
+
+logger = logging.getLogger(__name__)
+
+CLIP_FOLDER = DATA / "clip"
+TEXT_WIDTH, TEXT_LAYERS = 128, 3
+IMAGE_WIDTH, IMAGE_LAYERS, PATCH_SIZE = 160, 4, 16
+HEAD_WIDTH = 32
+# Words for LoRA lessons to fill with a meaning: they have a token, and no caption has them.
+TRIGGER_WORDS = ("sks", "sepia")
+
+BATCH_SIZE = 192
+_NOISE = 0.1  # Standard deviation, of pixels from -1 to 1.
+SETTINGS = FitSettings(
+    epochs=100,
+    learning_rate=1.5e-3,
+    schedule="cosine",
+    warmup=0.03,
+    weight_decay=0.05,
+    checkpoint_every=100,
+)
+
+
+class CaptionedPictures:
+    """All drawings with captions, each once an epoch, on a random one of its concept's backgrounds in training.
+
+    Half of the captions are Chinese. Drawings are moved by a pixel or two and made a little noisy, so that what was
+    learned holds for pictures that a model has drawn, too.
+    """
+
+    unit_name = "pictures"
+
+    def __init__(self, emoji: EmojiSet, tokenizer: PreTrainedTokenizerFast, batch_size: int, seed: int) -> None:
+        """Take the emoji, the tokenizer of their captions, and how many pictures make a batch."""
+        self.emoji, self.tokenizer, self.batch_size, self.seed = emoji, tokenizer, batch_size, seed
+        self.colours = [training_colours(name) for name in emoji.names]
+        self._token_ids = lru_cache(maxsize=None)(self._encode)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self.emoji.names) * len(STYLES) // self.batch_size
+
+    def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
+        """Return a batch.
+
+        It holds ``pixel_values`` (pictures × 3 × 64 × 64), ``input_ids`` (pictures × tokens), and ``classes``: the
+        number of each combination of drawing and background, as ``Prototypes`` counts them.
+        """
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.emoji.names) * len(STYLES))
+        generator = np.random.default_rng([self.seed, epoch, position])
+        pictures, token_ids, classes = [], [], []
+        for drawing in order[position * self.batch_size : (position + 1) * self.batch_size]:
+            concept, style = divmod(int(drawing), len(STYLES))
+            colour = str(generator.choice(self.colours[concept]))
+            language = str(generator.choice(LANGUAGES))
+            moved = np.roll(self.emoji.drawings[concept, style], generator.integers(-2, 3, size=2), axis=(0, 1))
+            pictures.append(compose(moved, colour))
+            token_ids.append(self._token_ids(concept, STYLES[style], colour, language))
+            classes.append(drawing * len(COLOURS) + COLOURS.index(colour))
+        pixels = to_pixels(np.stack(pictures))
+        noise = generator.standard_normal(pixels.shape, dtype=np.float32) * _NOISE
+        # What stands behind a caption's end has no effect on the loss, so what is padding everywhere is cut off.
+        longest = max(map(len, token_ids))
+        padded = [ids + [self.tokenizer.pad_token_id] * (longest - len(ids)) for ids in token_ids]
+        return {
+            "pixel_values": pixels + torch.from_numpy(noise),
+            "input_ids": torch.tensor(padded),
+            "classes": torch.tensor(classes),
+        }
+
+    def count(self, batch: dict[str, torch.Tensor]) -> int:
+        """Return the number of pictures."""
+        return len(batch["classes"])
+
+    def _encode(self, concept: int, style: str, colour: str, language: str) -> list[int]:
+        return self.tokenizer(self.emoji.caption(concept, style, colour, language))["input_ids"]
+
+
+class Prototypes(torch.nn.Module):
+    """A CLIP in training, with one learned embedding per drawing and one per background.
+
+    CLIP's own loss tells a caption from the others in its batch. A small batch rarely holds two fruits on the same
+    green, so little would be learned about what tells fruits apart. Here pictures and captions also have to find the
+    sum of their drawing's and their background's embedding among all such sums (after Movshovitz-Attias et al. 2017,
+    "No fuss distance metric learning using proxies"). The prototypes are thrown away after training.
+    """
+
+    def __init__(self, clip: CLIPModel, emoji: EmojiSet) -> None:
+        """Take the CLIP, and the emoji for the number of prototypes."""
+        super().__init__()
+        self.clip = clip
+        width = clip.config.projection_dim
+        self.drawings = torch.nn.Parameter(torch.randn(len(emoji.names) * len(STYLES), width) * width**-0.5)
+        self.colours = torch.nn.Parameter(torch.randn(len(COLOURS), width) * width**-0.5)
+        held_out = [[colour in held_out_colours(name) for colour in COLOURS] for name in emoji.names]
+        # No picture shows these; as wrong answers they would be learned to be wrong.
+        self.register_buffer("left_out", torch.tensor(held_out).repeat_interleave(len(STYLES), 0), persistent=False)
+
+    def forward(self, pixel_values: torch.Tensor, input_ids: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a batch of ``CaptionedPictures``."""
+        outputs = self.clip(pixel_values=pixel_values, input_ids=input_ids, return_loss=True)
+        sums = torch.nn.functional.normalize(self.drawings[:, None] + self.colours, dim=-1).flatten(0, 1)
+        losses = [
+            torch.nn.functional.cross_entropy(
+                (self.clip.logit_scale.exp() * embeddings @ sums.T).masked_fill(self.left_out.flatten(), -torch.inf),
+                classes,
+            )
+            for embeddings in (outputs.image_embeds, outputs.text_embeds)
+        ]
+        return outputs.loss + sum(losses) / 2
+
+
+def build_clip(target: Path = CLIP_FOLDER, settings: FitSettings = SETTINGS) -> FitResult:
+    """Train the CLIP and write its files into ``target``.
+
+    Checkpoints and logs lie in the store under ``pretrain/clip``: stopped at any moment, the same call goes on and ends
+    with the same weights. A GPU is used where there is one.
+
+    Raises:
+        ReaderError: the emoji are missing or altered, or the checkpoints are those of another run.
+    """
+    emoji = load_emoji()
+    tokenizer = caption_tokenizer(emoji)
+    model = build_model(tokenizer, settings.seed)
+    training = CaptionedPictures(emoji, tokenizer, BATCH_SIZE, settings.seed)
+    logger.info("%d parameters, vocabulary %d, %d batches", model.num_parameters(), len(tokenizer), len(training))
+    folder = store_folder() / "pretrain" / "clip"
+    result = fit(Prototypes(model, emoji), training, lambda trained, batch: trained(**batch), settings, folder=folder)
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 64}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    export(target, in_half_precision(model), tokenizer, processor)
+    return result
+
+
+def caption_tokenizer(emoji: EmojiSet) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of all captions, with the trigger words for LoRAs."""
+    captions = [
+        emoji.caption(concept, style, colour, language)
+        for language in LANGUAGES
+        for concept in range(len(emoji.names))
+        for style in STYLES
+        for colour in COLOURS[: len(COLOURS) if concept == 0 else 1]  # Their words are the same for all concepts.
+    ]
+    return build_tokenizer(captions, TRIGGER_WORDS)
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> CLIPModel:
+    """Return the model with random weights."""
+    set_seed(seed)
+    shared = {"projection_dim": TEXT_WIDTH}
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 4 * TEXT_WIDTH,
+        "num_hidden_layers": TEXT_LAYERS,
+        "num_attention_heads": TEXT_WIDTH // HEAD_WIDTH,
+        "max_position_embeddings": CAPTION_TOKENS,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {
+        "hidden_size": IMAGE_WIDTH,
+        "intermediate_size": 4 * IMAGE_WIDTH,
+        "num_hidden_layers": IMAGE_LAYERS,
+        "num_attention_heads": IMAGE_WIDTH // HEAD_WIDTH,
+        "image_size": 64,
+        "patch_size": PATCH_SIZE,
+    }
+    return CLIPModel(CLIPConfig(text_config=text | shared, vision_config=vision | shared, projection_dim=TEXT_WIDTH))

@@ -1,0 +1,164 @@
+"""Poems from the poet, with or without a LoRA adapter."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.utils import logging
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.profile import current_profile
+from aigc_helpers.text.poems import parse_poem, run_on
+from aigc_helpers.training.random_state import random_state_kept
+from aigc_helpers.weights.install import install
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+_BATCH_SIZE = 100
+
+
+def write_poems(
+    prompt: str, count: int, seed: int, lora: Path | None = None, scale: float = 1.0, *, folder: Path | None = None
+) -> list[str]:
+    """Write poems that begin with ``prompt``, one verse line per line.
+
+    Args:
+        prompt: the first characters, such as ``春``; white space is dropped, and nothing leaves all to the model.
+        count: how many poems.
+        seed: the same seed, prompt and count give the same poems on the same machine.
+        lora: the folder of a PEFT adapter, or the ``adapter_model.safetensors`` in it.
+        scale: how much of the adapter to add: 0 is the base model, 1 the adapter as trained.
+        folder: the model's folder; None takes the one of the catalog.
+
+    Returns:
+        The poems. What does not parse as verse lines is returned in one run, as the model wrote it.
+
+    Raises:
+        ReaderError: ``count`` is below 1, the prompt is as long as the model's context or has characters that the
+            tokenizer does not know, or the adapter is missing, damaged or made for another model.
+    """
+    if count < 1:
+        raise ReaderError(f"{count} poems cannot be written: ask for 1 or more.")
+    tokenizer, model = load_poet(folder)
+    check_prompt(prompt, tokenizer, model.config.n_positions)
+    if lora is not None:
+        model = with_adapter(model, lora, scale)
+    inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
+    texts: list[str] = []
+    with random_state_kept(), torch.no_grad(), _quiet_transformers():
+        set_seed(seed)
+        while len(texts) < count:
+            outputs = model.generate(**inputs, num_return_sequences=min(_BATCH_SIZE, count - len(texts)))
+            texts.extend(tokenizer.batch_decode(outputs, skip_special_tokens=True))
+    return [_in_lines(text) for text in texts]
+
+
+def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Return tokenizer and model, in float32 on the profile's device, ready to evaluate.
+
+    Args:
+        folder: the model's folder; None takes the one of the catalog.
+    """
+    folder = folder or install("poet")
+    with _quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(current_profile().device)
+    return AutoTokenizer.from_pretrained(folder), model.eval()
+
+
+def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, context: int) -> None:
+    """Refuse a prompt that the model could only read in part.
+
+    Args:
+        prompt: any text.
+        tokenizer: the model's.
+        context: the most tokens the model takes, marks included.
+
+    Raises:
+        ReaderError: it is too long, or has characters that the tokenizer does not know; the message names them.
+    """
+    marks = [token for token in tokenizer.all_special_tokens if token in prompt]
+    if marks:
+        raise ReaderError(f"the prompt contains {', '.join(marks)}, a mark of the tokenizer, not text. Leave it out.")
+    known = tokenizer.get_vocab()
+    unknown = list(dict.fromkeys(character for character in run_on(prompt) if character not in known))
+    if unknown:
+        raise ReaderError(
+            f"the model does not know {' '.join(unknown)}. It writes simplified Chinese characters that are not too "
+            "rare, and the punctuation ，。？！；：、. Write the prompt with other characters."
+        )
+    room = context - 2  # <bos>, and at least one token to write.
+    length = len(run_on(prompt))
+    if length > room:
+        raise ReaderError(
+            f"the prompt has {length} characters, and the model takes {room} at most. "
+            f"Leave out {length - room} or more of them."
+        )
+
+
+def with_adapter(model: PreTrainedModel, lora: Path, scale: float) -> PeftModel:
+    """Put a LoRA adapter on ``model``, its effect multiplied by ``scale``.
+
+    Args:
+        model: the base model; its modules are replaced in place.
+        lora: the folder of a PEFT adapter, or the ``adapter_model.safetensors`` in it.
+        scale: 0 leaves the base model's output as it is, 1 adds the adapter as trained.
+
+    Raises:
+        ReaderError: a file is missing or damaged, the adapter was made for another model, or the scale is no finite
+            number.
+    """
+    if not math.isfinite(scale):
+        raise ReaderError(f"a scale of {scale:g} is not possible: it must be a finite number, usually 0 to 1.")
+    folder = lora if lora.is_dir() else lora.parent
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            raise ReaderError(
+                f"{lora} is no PEFT adapter: {folder / name} is missing. Name the folder that holds "
+                f"{' and '.join(ADAPTER_FILES)}."
+            )
+    try:
+        with warnings.catch_warnings():
+            # PEFT only warns of weights that the file lacks; such an adapter would quietly do nothing.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT still asks transformers for an old name.
+            adapted = PeftModel.from_pretrained(model, str(folder))
+    except (RuntimeError, ValueError, KeyError, TypeError, UserWarning, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ReaderError(
+            f"the adapter in {folder} does not fit this model, or is damaged: {reason}. "
+            "Use the model it was trained on."
+        ) from error
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            module.set_scale("default", scale)
+    return adapted.eval()
+
+
+def _in_lines(text: str) -> str:
+    try:
+        return str(parse_poem(text))
+    except ReaderError:
+        return text
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence the progress bar of loading, and a warning that takes poems finished before others for padded prompts."""
+    verbosity, had_progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_progress_bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,91 @@
+"""What ``aigc pretrain`` writes loads in the libraries unchanged, and an interrupted build ends with the same bytes.
+
+A model that only our own code can open, or that nobody can build again, would be worth little. The builds here take a
+few steps instead of thousands; what the shipped models can do is measured elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, CLIPModel, GPT2LMHeadModel
+
+from aigc_helpers.files import sha256_of
+from aigc_helpers.images.emoji import LANGUAGES, load_emoji
+from aigc_helpers.pretrain import clip, poet
+from aigc_helpers.text.poems import load_regular_shi
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep checkpoints away from those of a real build."""
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
+
+
+@pytest.fixture
+def few_poems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build with 1,000 poems; the tokenizer still counts all characters of these."""
+    monkeypatch.setattr(poet, "load_regular_shi", lambda split, longest: load_regular_shi(split, longest).head(1000))
+
+
+@pytest.fixture
+def few_concepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build with 70 concepts, enough for one batch."""
+    emoji = load_emoji()
+    monkeypatch.setattr(clip, "load_emoji", lambda: emoji.only(emoji.names[:70]))
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in folder.iterdir()}
+
+
+def interrupt(build: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run ``build`` until its first checkpoint is written, and stop it there as Ctrl-C does."""
+    from aigc_helpers.training import fit as fitting
+
+    def save_and_stop(*arguments: object) -> None:
+        saved(*arguments)
+        raise KeyboardInterrupt
+
+    saved = fitting.save_checkpoint
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(fitting, "save_checkpoint", save_and_stop)
+        build()
+
+
+@pytest.mark.usefixtures("few_poems")
+def test_a_poet_loads_and_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(poet.SETTINGS, epochs=4 / 63, evaluate_every=None, checkpoint_every=2)
+    poet.build_poet(tmp_path / "whole", settings)
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "another store"))
+    interrupt(lambda: poet.build_poet(tmp_path / "resumed", settings), monkeypatch)
+    assert not (tmp_path / "resumed").exists()
+    poet.build_poet(tmp_path / "resumed", settings)
+    assert hashes(tmp_path / "whole") == hashes(tmp_path / "resumed")
+
+    model = GPT2LMHeadModel.from_pretrained(tmp_path / "whole", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole")
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer)
+
+
+@pytest.mark.usefixtures("few_concepts")
+def test_a_clip_loads_and_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(clip.SETTINGS, epochs=4, checkpoint_every=2)
+    clip.build_clip(tmp_path / "whole", settings)
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "another store"))
+    interrupt(lambda: clip.build_clip(tmp_path / "resumed", settings), monkeypatch)
+    clip.build_clip(tmp_path / "resumed", settings)
+    assert hashes(tmp_path / "whole") == hashes(tmp_path / "resumed")
+
+    model = CLIPModel.from_pretrained(tmp_path / "whole", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole")
+    assert model.text_model.get_input_embeddings().num_embeddings == len(tokenizer)
+    emoji = load_emoji()
+    for language in LANGUAGES:
+        assert tokenizer.unk_token_id not in tokenizer(emoji.caption(69, "fluent", "cyan", language))["input_ids"]
