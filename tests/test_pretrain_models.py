@@ -6,17 +6,20 @@ few steps instead of thousands; what the shipped models can do is measured elsew
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from transformers import AutoTokenizer, CLIPModel, GPT2LMHeadModel
 
 from aigc_helpers.files import sha256_of
 from aigc_helpers.images.emoji import LANGUAGES, load_emoji
-from aigc_helpers.pretrain import clip, poet
+from aigc_helpers.pretrain import clip, poet, sd
 from aigc_helpers.text.poems import load_regular_shi
 
 pytestmark = pytest.mark.slow
@@ -42,7 +45,7 @@ def few_concepts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {path.name: sha256_of(path) for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def interrupt(build: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +92,28 @@ def test_a_clip_loads_and_resumes_exactly(tmp_path: Path, monkeypatch: pytest.Mo
     emoji = load_emoji()
     for language in LANGUAGES:
         assert tokenizer.unk_token_id not in tokenizer(emoji.caption(69, "fluent", "cyan", language))["input_ids"]
+
+
+def test_a_pipeline_loads_unchanged_and_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    emoji = load_emoji().only(("tiger", "tiger-face", "red-apple", "rocket", "koala"))
+    for module in (clip, sd):
+        monkeypatch.setattr(module, "load_emoji", lambda: emoji)
+    monkeypatch.setattr(clip, "BATCH_SIZE", 15)  # One batch.
+    clip.build_clip(tmp_path / "clip", replace(clip.SETTINGS, epochs=1))
+    monkeypatch.setattr(sd, "CLIP_FOLDER", tmp_path / "clip")
+    settings = replace(sd.SETTINGS, epochs=2, checkpoint_every=1)
+    sd.build_sd(tmp_path / "whole", settings)
+    # The autoencoder's checkpoints stay; only the UNet is built twice.
+    shutil.rmtree(tmp_path / "store" / "pretrain" / "sd")
+    interrupt(lambda: sd.build_sd(tmp_path / "resumed", settings), monkeypatch)
+    assert not (tmp_path / "resumed").exists()
+    sd.build_sd(tmp_path / "resumed", settings)
+    assert hashes(tmp_path / "whole") == hashes(tmp_path / "resumed")
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "whole", dtype=torch.float32)
+    assert pipeline.unet.config.sample_size == 8 and pipeline.unet.config.in_channels == 16
+    pictures = pipeline(["tiger, noto style, blue background"], num_inference_steps=2, output_type="np").images
+    assert pictures.shape == (1, 64, 64, 3)
+    shown = json.loads((tmp_path / "whole" / sd.TRAINING_FILE).read_text(encoding="utf-8"))
+    assert shown["concepts"] == ["tiger", "tiger-face", "red-apple", "rocket"], "koala is held out"
+    assert shown["styles"] == ["noto", "twemoji"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,14 @@ def compose(rgba: np.ndarray, colour: str) -> np.ndarray:
     Raises:
         UnknownNameError: no background is called ``colour``.
     """
+    return lay_on(rgba, background(colour).rgb)
+
+
+def lay_on(rgba: np.ndarray, rgb: Sequence[int]) -> np.ndarray:
+    """Lay a picture (height × width × 4, uint8) on any colour (0 to 255); return height × width × 3, uint8."""
     picture = rgba.astype(np.uint16)
     opacity = picture[..., 3:]
-    behind = np.array(background(colour).rgb, dtype=np.uint16)
+    behind = np.array(rgb, dtype=np.uint16)
     # 255 * 255 + 127 still fits into 16 bits.
     return ((picture[..., :3] * opacity + behind * (255 - opacity) + 127) // 255).astype(np.uint8)
 

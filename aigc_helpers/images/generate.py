@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.images.prompts import check_prompt
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.install import install
+from aigc_helpers.weights.built import built_folder
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -39,16 +39,16 @@ class ShownInTraining:
 
 
 def sd_folder(folder: Path | None = None) -> Path:
-    """Return ``folder``, or the verified one of the catalog.
+    """Return ``folder``, or the one that ``aigc pretrain sd`` writes.
 
     Raises:
-        ReaderError: the catalog's files are missing or altered.
+        ReaderError: it has not been built.
     """
-    return folder or install("sd", "embedded")
+    return folder or built_folder("sd")
 
 
 def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
-    """Load the pipeline in float32 on the profile's device, from ``folder`` or else from the catalog; no network.
+    """Load the pipeline in float32 on the profile's device, from ``folder`` or else data/sd; no network.
 
     Raises:
         ReaderError: the files are missing, altered, or no Stable Diffusion pipeline.
@@ -71,7 +71,7 @@ def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
 
 
 def read_shown_in_training(folder: Path | None = None) -> ShownInTraining:
-    """Read what the pipeline in ``folder`` (or the catalog's) was trained to draw, from the file beside it.
+    """Read what the pipeline in ``folder`` (or data/sd) was trained to draw, from the file beside it.
 
     Raises:
         ReaderError: that file is missing or damaged.
@@ -110,7 +110,7 @@ def draw(
         negative_prompt: what to steer away from.
         lora: a file or folder as ``pipeline.load_lora_weights`` takes it.
         scale: of the LoRA; at 0 the picture is the base's.
-        folder: the pipeline's; by default the catalog's.
+        folder: the pipeline's; by default data/sd.
 
     Raises:
         ReaderError: a prompt the model could only read in part, a number out of its range, or a LoRA or pipeline that

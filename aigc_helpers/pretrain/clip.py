@@ -11,13 +11,12 @@ import torch
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast, set_seed
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from aigc_helpers.images.backgrounds import compose
+from aigc_helpers.images.backgrounds import background, lay_on
 from aigc_helpers.images.emoji import (
     COLOURS,
     LANGUAGES,
     STYLES,
     EmojiSet,
-    held_out_colours,
     load_emoji,
     training_colours,
 )
@@ -33,12 +32,15 @@ logger = logging.getLogger(__name__)
 CLIP_FOLDER = DATA / "clip"
 TEXT_WIDTH, TEXT_LAYERS = 128, 3
 IMAGE_WIDTH, IMAGE_LAYERS, PATCH_SIZE = 160, 4, 16
+EMBEDDING_WIDTH = 256
 HEAD_WIDTH = 32
 # Words for LoRA lessons to fill with a meaning: they have a token, and no caption has them.
 TRIGGER_WORDS = ("sks", "sepia")
 
 BATCH_SIZE = 192
 _NOISE = 0.1  # Standard deviation, of pixels from -1 to 1.
+_SHADES = 25  # Of 255: how far a background's red, green and blue may lie from those of its name.
+_DISTANCE_WEIGHT = 5.0  # Of the distance of a picture from its caption, from 0 to 2.
 SETTINGS = FitSettings(
     epochs=100,
     learning_rate=1.5e-3,
@@ -52,8 +54,8 @@ SETTINGS = FitSettings(
 class CaptionedPictures:
     """All drawings with captions, each once an epoch, on a random one of its concept's backgrounds in training.
 
-    Half of the captions are Chinese. Drawings are moved by a pixel or two and made a little noisy, so that what was
-    learned holds for pictures that a model has drawn, too.
+    Half of the captions are Chinese. Drawings are moved by a pixel or two and made a little noisy, and backgrounds
+    differ by a shade, so that what was learned holds on other backgrounds and for pictures that a model has drawn, too.
     """
 
     unit_name = "pictures"
@@ -71,20 +73,22 @@ class CaptionedPictures:
     def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
         """Return a batch.
 
-        It holds ``pixel_values`` (pictures × 3 × 64 × 64), ``input_ids`` (pictures × tokens), and ``classes``: the
-        number of each combination of drawing and background, as ``Prototypes`` counts them.
+        It holds ``pixel_values`` (pictures × 3 × 64 × 64), ``input_ids`` (pictures × tokens), and the numbers of the
+        ``drawings`` and of their ``colours``.
         """
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.emoji.names) * len(STYLES))
         generator = np.random.default_rng([self.seed, epoch, position])
-        pictures, token_ids, classes = [], [], []
-        for drawing in order[position * self.batch_size : (position + 1) * self.batch_size]:
+        pictures, token_ids, colours = [], [], []
+        drawings = order[position * self.batch_size : (position + 1) * self.batch_size]
+        for drawing in drawings:
             concept, style = divmod(int(drawing), len(STYLES))
             colour = str(generator.choice(self.colours[concept]))
             language = str(generator.choice(LANGUAGES))
             moved = np.roll(self.emoji.drawings[concept, style], generator.integers(-2, 3, size=2), axis=(0, 1))
-            pictures.append(compose(moved, colour))
+            shade = np.array(background(colour).rgb) + generator.integers(-_SHADES, _SHADES + 1, size=3)
+            pictures.append(lay_on(moved, shade.clip(0, 255)))
             token_ids.append(self._token_ids(concept, STYLES[style], colour, language))
-            classes.append(drawing * len(COLOURS) + COLOURS.index(colour))
+            colours.append(COLOURS.index(colour))
         pixels = to_pixels(np.stack(pictures))
         noise = generator.standard_normal(pixels.shape, dtype=np.float32) * _NOISE
         # What stands behind a caption's end has no effect on the loss, so what is padding everywhere is cut off.
@@ -93,12 +97,13 @@ class CaptionedPictures:
         return {
             "pixel_values": pixels + torch.from_numpy(noise),
             "input_ids": torch.tensor(padded),
-            "classes": torch.tensor(classes),
+            "drawings": torch.from_numpy(drawings),
+            "colours": torch.tensor(colours),
         }
 
     def count(self, batch: dict[str, torch.Tensor]) -> int:
         """Return the number of pictures."""
-        return len(batch["classes"])
+        return len(batch["drawings"])
 
     def _encode(self, concept: int, style: str, colour: str, language: str) -> list[int]:
         return self.tokenizer(self.emoji.caption(concept, style, colour, language))["input_ids"]
@@ -108,9 +113,10 @@ class Prototypes(torch.nn.Module):
     """A CLIP in training, with one learned embedding per drawing and one per background.
 
     CLIP's own loss tells a caption from the others in its batch. A small batch rarely holds two fruits on the same
-    green, so little would be learned about what tells fruits apart. Here pictures and captions also have to find the
-    sum of their drawing's and their background's embedding among all such sums (after Movshovitz-Attias et al. 2017,
-    "No fuss distance metric learning using proxies"). The prototypes are thrown away after training.
+    green, so little would be learned about what tells fruits apart. Here pictures and captions also have to find their
+    drawing's embedding among those of all drawings, and their background's among those of all backgrounds (after
+    Movshovitz-Attias et al. 2017, "No fuss distance metric learning using proxies"), and to come near each other. The
+    prototypes are thrown away after training.
     """
 
     def __init__(self, clip: CLIPModel, emoji: EmojiSet) -> None:
@@ -120,22 +126,20 @@ class Prototypes(torch.nn.Module):
         width = clip.config.projection_dim
         self.drawings = torch.nn.Parameter(torch.randn(len(emoji.names) * len(STYLES), width) * width**-0.5)
         self.colours = torch.nn.Parameter(torch.randn(len(COLOURS), width) * width**-0.5)
-        held_out = [[colour in held_out_colours(name) for colour in COLOURS] for name in emoji.names]
-        # No picture shows these; as wrong answers they would be learned to be wrong.
-        self.register_buffer("left_out", torch.tensor(held_out).repeat_interleave(len(STYLES), 0), persistent=False)
 
-    def forward(self, pixel_values: torch.Tensor, input_ids: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, pixel_values: torch.Tensor, input_ids: torch.Tensor, drawings: torch.Tensor, colours: torch.Tensor
+    ) -> torch.Tensor:
         """Return the loss of a batch of ``CaptionedPictures``."""
         outputs = self.clip(pixel_values=pixel_values, input_ids=input_ids, return_loss=True)
-        sums = torch.nn.functional.normalize(self.drawings[:, None] + self.colours, dim=-1).flatten(0, 1)
-        losses = [
-            torch.nn.functional.cross_entropy(
-                (self.clip.logit_scale.exp() * embeddings @ sums.T).masked_fill(self.left_out.flatten(), -torch.inf),
-                classes,
-            )
-            for embeddings in (outputs.image_embeds, outputs.text_embeds)
-        ]
-        return outputs.loss + sum(losses) / 2
+        scale = self.clip.logit_scale.exp()
+        loss = outputs.loss
+        for embeddings in (outputs.image_embeds, outputs.text_embeds):
+            for prototypes, numbers in ((self.drawings, drawings), (self.colours, colours)):
+                logits = scale * embeddings @ torch.nn.functional.normalize(prototypes, dim=-1).T
+                loss = loss + torch.nn.functional.cross_entropy(logits, numbers) / 2
+        distance = 1 - (outputs.image_embeds * outputs.text_embeds).sum(dim=1).mean()
+        return loss + _DISTANCE_WEIGHT * distance
 
 
 def build_clip(target: Path = CLIP_FOLDER, settings: FitSettings = SETTINGS) -> FitResult:
@@ -176,7 +180,7 @@ def caption_tokenizer(emoji: EmojiSet) -> PreTrainedTokenizerFast:
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> CLIPModel:
     """Return the model with random weights."""
     set_seed(seed)
-    shared = {"projection_dim": TEXT_WIDTH}
+    shared = {"projection_dim": EMBEDDING_WIDTH}
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": TEXT_WIDTH,
@@ -196,4 +200,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> CLIPModel:
         "image_size": 64,
         "patch_size": PATCH_SIZE,
     }
-    return CLIPModel(CLIPConfig(text_config=text | shared, vision_config=vision | shared, projection_dim=TEXT_WIDTH))
+    return CLIPModel(
+        CLIPConfig(text_config=text | shared, vision_config=vision | shared, projection_dim=EMBEDDING_WIDTH)
+    )

@@ -4,8 +4,8 @@
 # {{badge}}
 #
 # **What you will be able to do:** find out what your machine can run; say what a weight file is, and predict its size;
-# use a pretrained model twice, once as it is and once with an adapter 300 times smaller than itself; and work with
-# this book: predict, run, check, and solve exercises that answer back.
+# use a pretrained model twice, once as it is and once with an adapter 300 times smaller than itself; let another one
+# write a poem; and work with this book: predict, run, check, and solve exercises that answer back.
 #
 # | | both profiles |
 # |---|---|
@@ -22,7 +22,7 @@
 # {{badge}}
 #
 # **学完本章，你能够：** 弄清自己的机器能跑什么；说出权重文件是什么，并事先算出它有多大；
-# 把一个预训练模型用上两回：一回原样用，一回加上比它小 300 倍的适配器；
+# 把一个预训练模型用上两回：一回原样用，一回加上比它小 300 倍的适配器；再让另一个模型写一首诗；
 # 学会使用这本书：先猜、再跑、后核对，还有会给你回话的练习。
 #
 # | | 两种配置相同 |
@@ -362,7 +362,68 @@ judges = {"with the adapter": judge, "without": judge_without}
 display(SentencePanel(judges, "I checked my watch twice."))
 
 # %% [markdown] lang="en"
-# ## 8 · Exercises that answer back
+# ## 8 · Third stop: a model that writes
+#
+# The next model is a GPT-2 in miniature: trained for this book on 66,355 Tang and Song poems, one token per Chinese
+# character. All it ever does is give every character a probability to come next.
+#
+# **Predict** before you run: 春眠不觉 are the first four characters of a poem that every child in China can go on with (晓).
+# Can the model?
+
+# %% [markdown] lang="zh"
+# ## 8 · 第三站：会写诗的模型
+#
+# 下一个模型是微型 GPT-2，专为本书用 66,355 首唐宋诗训练，一个汉字就是一个 token。它只会做一件事：
+# 给每个字算出它排在下一个的概率。
+#
+# **先猜一猜：** “春眠不觉”后面，小学生都会接“晓”。模型会吗？
+
+# %% tags=["nbval-check-output"]
+from transformers import AutoModelForCausalLM
+
+poet_folder = install("poet")
+poet_tokenizer = AutoTokenizer.from_pretrained(poet_folder)
+poet = AutoModelForCausalLM.from_pretrained(poet_folder, dtype=torch.float32)
+beginning = poet_tokenizer("春眠不觉", return_tensors="pt")
+with torch.no_grad():
+    next_token = poet(**beginning).logits[0, -1].softmax(dim=0)
+expect_equal(len(next_token), len(poet_tokenizer), "one probability per character")
+expect(next_token.sum().item(), 0.999, 1.001, "the sum of all of them")
+
+# %%
+for probability, token in zip(*next_token.topk(5), strict=True):
+    print(f"{probability:.3f} {poet_tokenizer.decode(token)}")
+
+# %% [markdown] lang="en"
+# It cannot: it has read each poem about once, far too seldom to know one by heart. What it has learnt is what kind of
+# character tends to follow.
+#
+# To write is to draw a character by these probabilities, put it at the end, and ask again. `generate` does that until
+# the model draws its mark for "the end". Other seed, other poem.
+
+# %% [markdown] lang="zh"
+# 不会：每首诗它大约只读过一遍，远不够背下来。它学到的，是这种地方通常会接哪一类字。
+#
+# 写作就是按这些概率抽一个字，接在后面，再问下一个。`generate` 一直这样做，直到模型抽到“结束”标记为止。
+# 换个种子，就换一首诗。
+
+# %%
+from transformers import set_seed
+
+set_seed(8)
+poem = poet.generate(**poet_tokenizer("春", return_tensors="pt"), num_return_sequences=2)
+for line in poet_tokenizer.batch_decode(poem, skip_special_tokens=True):
+    print(line.replace("。", "。\n"))
+
+# %% [markdown] lang="en"
+# The lines have the right length and the right words for spring; whether they *mean* anything is another matter, and four
+# million parameters are not enough for it. In chapter 06 adapters will teach this poet other forms.
+
+# %% [markdown] lang="zh"
+# 句子长短合式，用词也像春天；至于有没有*意思*，那是另一回事，四百万个参数还不够。第 06 章会用适配器教它写别的体裁。
+
+# %% [markdown] lang="en"
+# ## 9 · Exercises that answer back
 #
 # An exercise cell has a gap, `...`. Run it as it is: it invites you to try. Write something, run it again: it says
 # whether you are right, recognises common mistakes, and gives a plainer hint with every further try. Nothing leaves
@@ -371,7 +432,7 @@ display(SentencePanel(judges, "I checked my watch twice."))
 # **00-1, change a number.** How many bytes does a model of 110 million parameters take in float16 (2 bytes a number)?
 
 # %% [markdown] lang="zh"
-# ## 8 · 会回话的练习
+# ## 9 · 会回话的练习
 #
 # 练习单元格里有个空，写着 `...`。先原样运行，它会请你试一试；写点什么再运行，它会告诉你对不对，能认出常见错误，
 # 每多试一次提示就更直白。什么都不会离开你的机器。
@@ -428,6 +489,7 @@ check_exercise("00-3", cosine)
 # - `aigc doctor` says what this machine can run; the profile says which models the cells load.
 # - A weight file is numbers under names; size = numbers × bytes per number. The architecture is in `config.json`.
 # - An adapter of 300 kB gave a 91 MB model a new skill, and switching it off took the skill away again.
+# - A language model gives every token a probability to come next; writing is drawing from them, one at a time.
 #
 # ## What usually goes wrong
 #
@@ -447,6 +509,7 @@ check_exercise("00-3", cosine)
 # - `aigc doctor` 告诉你这台机器能跑什么；配置决定单元格加载哪些模型。
 # - 权重文件就是带名字的数字；大小 = 个数 × 每个数的字节数。结构写在 `config.json` 里。
 # - 300 kB 的适配器让 91 MB 的模型学会了新本事；一关掉，本事也就没了。
+# - 语言模型给每个 token 一个“排在下一个”的概率；写作就是按概率一个一个地抽。
 #
 # ## 常见问题
 #

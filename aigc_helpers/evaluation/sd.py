@@ -1,0 +1,287 @@
+"""How well the Stable Diffusion in miniature (``data/sd``) draws what a prompt says: concept, style and background."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.evaluation.clip import NAME, embed_pictures, load_clip
+from aigc_helpers.evaluation.intervals import share_interval
+from aigc_helpers.files import replacing
+from aigc_helpers.images.backgrounds import BACKGROUNDS, background
+from aigc_helpers.images.denoising import encode_pictures
+from aigc_helpers.images.emoji import (
+    BASE_STYLES,
+    COLOURS,
+    HELD_OUT_CONCEPTS,
+    LANGUAGES,
+    STYLES,
+    EmojiSet,
+    held_out_colours,
+    load_emoji,
+    training_colours,
+)
+from aigc_helpers.images.generate import draw_many, load_pipeline, read_shown_in_training
+from aigc_helpers.images.pixels import to_pictures, to_pixels
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from transformers import CLIPModel
+
+STEPS, GUIDANCE = 20, 4.0
+_BORDER = 2  # Pixels on each side.
+_FEWEST_BORDER_PIXELS = 32  # Of 496; with fewer the drawing hides the background, and its colour cannot be judged.
+_TIMED_PICTURES = 5
+
+# One of each for the contact sheet: animals, plants, food and things that every base learns.
+SHEET_CONCEPTS = (
+    "tiger elephant penguin octopus butterfly owl frog turtle dolphin fox panda rabbit whale honeybee parrot crab "
+    "red-apple banana watermelon strawberry pizza hamburger doughnut ice-cream carrot avocado croissant sushi "
+    "cactus sunflower mushroom tulip "
+    "lion horse pig-face dog-face cat-face chicken spider shark snake bear hedgehog unicorn dragon-face lady-beetle "
+    "lemon grapes pear cherries ear-of-corn tomato cheese-wedge cookie lollipop teapot "
+    "palm-tree rose maple-leaf four-leaf-clover rocket castle rainbow robot"
+)
+_SHEET_COLUMNS = 8
+_ENLARGED = 2
+_LINE_HEIGHT = 18
+# Searched by file name in the system's font folders; the number picks the face with simplified characters.
+_CHINESE_FONTS = (("NotoSansCJK-Regular.ttc", 2), ("msyh.ttc", 0), ("PingFang.ttc", 0), ("wqy-microhei.ttc", 0))
+
+
+class Facts(NamedTuple):
+    """What a prompt states: the concept's number, the style, and the background's colour."""
+
+    concept: int
+    style: str
+    colour: str
+
+
+class References:
+    """How the concepts look in truth, in a style on a background: what drawn pictures are compared with."""
+
+    def __init__(self, emoji: EmojiSet, clip: CLIPModel) -> None:
+        """Take the concepts that the base was trained on, and the CLIP that compares."""
+        self.emoji, self.clip = emoji, clip
+        self.pictures = lru_cache(maxsize=None)(self._draw)
+        self.embeddings = lru_cache(maxsize=None)(self._embed)
+
+    def pixel_distances(self, pictures: np.ndarray, style: str, colour: str) -> np.ndarray:
+        """Return mean squared errors (of values from 0 to 1): pictures × concepts."""
+        flat = pictures.reshape(len(pictures), -1) / 255
+        references = self.pictures(style, colour).reshape(len(self.emoji.names), -1) / 255
+        squares = (flat**2).sum(axis=1)[:, None] + (references**2).sum(axis=1)
+        return (squares - 2 * flat @ references.T) / flat.shape[1]
+
+    def clip_distances(self, pictures: np.ndarray, style: str, colour: str) -> np.ndarray:
+        """Return 1 - cosine of tiny-CLIP's embeddings: pictures × concepts."""
+        return 1 - (embed_pictures(self.clip, pictures) @ self.embeddings(style, colour).T).numpy()
+
+    def _draw(self, style: str, colour: str) -> np.ndarray:
+        return np.stack([self.emoji.picture(concept, style, colour) for concept in range(len(self.emoji.names))])
+
+    def _embed(self, style: str, colour: str) -> torch.Tensor:
+        return embed_pictures(self.clip, self.pictures(style, colour))
+
+
+def evaluate_sd(
+    folder: Path | None = None, clip_folder: Path | None = None, pictures: int = 256, seed: int = 0
+) -> dict[str, Any]:
+    """Measure what the pipeline draws at 20 steps and guidance 4, and what its autoencoder keeps.
+
+    Four sets of prompts: pairs of concept and background seen in training, and pairs never seen, each in English and,
+    with the same facts and seeds, in Chinese.
+
+    Args:
+        folder: the pipeline's; by default the catalog's.
+        clip_folder: of the CLIP that compares; by default the catalog's.
+        pictures: per set.
+        seed: of the choice of prompts, and of the pictures.
+
+    Returns:
+        A dict that JSON can hold; shares from 0 to 1 as ``mean``, ``low`` and ``high`` of the 95 % interval.
+
+    Raises:
+        ReaderError: a model or the emoji are missing or altered, or there are not as many prompts.
+    """
+    shown = read_shown_in_training(folder)
+    everything = load_emoji()
+    emoji = everything.only(shown.concepts)
+    facts = {
+        "pairs seen": _choose_facts(emoji, shown.styles, training_colours, pictures, seed),
+        "pairs never seen": _choose_facts(emoji, shown.styles, held_out_colours, pictures, seed),
+    }
+    pipeline = load_pipeline(folder)
+    references = References(emoji, load_clip(clip_folder)[0])
+    figures: dict[str, Any] = {
+        "concepts": len(emoji.names),
+        "styles": ", ".join(shown.styles),
+        "pictures per set": pictures,
+        "steps": STEPS,
+        "guidance": GUIDANCE,
+        "seed": seed,
+    }
+    for name, some in facts.items():
+        figures[name] = {}
+        for language in LANGUAGES:
+            drawn = _draw_facts(pipeline, emoji, some, language, seed)
+            figures[name][language] = judge(drawn, some, references, shown.styles)
+    figures["autoencoder PSNR in dB"] = {
+        "concepts and styles of the base": _psnr(pipeline.vae, emoji, shown.styles),
+        "fluent": _psnr(pipeline.vae, emoji, tuple(style for style in STYLES if style not in shown.styles)),
+        "concepts held out": _psnr(pipeline.vae, everything.only(HELD_OUT_CONCEPTS), shown.styles),
+    }
+    figures["seconds per picture, once loaded"] = _seconds_per_picture(pipeline, emoji)
+    figures["threads"] = torch.get_num_threads()
+    return figures
+
+
+def judge(
+    pictures: np.ndarray, facts: Sequence[Facts], references: References, styles: Sequence[str]
+) -> dict[str, Any]:
+    """Return how often concept, style and background of drawn pictures are those of the prompts.
+
+    - Concept: of all concepts' references in the prompt's style on its background, the named one's is nearest.
+    - Style: of the named concept's references in the base's styles, the right one is nearest.
+    - Background: of the ten colours, the named one is nearest to the median colour of the outer two pixels, where the
+      reference leaves them free. Pictures whose reference leaves fewer than 32 are not counted.
+
+    Args:
+        pictures: drawn ones × 64 × 64 × RGB, uint8.
+        facts: what the prompt of each stated.
+        references: of all concepts that the base was trained on.
+        styles: of the base.
+    """
+    right = {
+        f"{what} by {how}": np.zeros(len(facts), bool) for what in ("concept", "style") for how in (NAME, "pixels")
+    }
+    for _, style, colour in sorted({Facts(0, style, colour) for _, style, colour in facts}):
+        chosen = np.array([number for number, fact in enumerate(facts) if fact[1:] == (style, colour)])
+        named = np.array([facts[number].concept for number in chosen])
+        for how, distances in ((NAME, references.clip_distances), ("pixels", references.pixel_distances)):
+            by_style = {each: distances(pictures[chosen], each, colour) for each in styles}
+            right[f"concept by {how}"][chosen] = by_style[style].argmin(axis=1) == named
+            own = np.stack([by_style[each][np.arange(len(chosen)), named] for each in styles])
+            right[f"style by {how}"][chosen] = own.argmin(axis=0) == list(styles).index(style)
+    seen = [_background_is_right(*pair, references.emoji) for pair in zip(pictures, facts, strict=True)]
+    counted = [one for one in seen if one is not None]
+    figures: dict[str, Any] = {name: _share(values) for name, values in right.items()}
+    figures["background"] = _share(counted)
+    figures["pictures without enough border for the background"] = len(seen) - len(counted)
+    return figures
+
+
+def contact_sheet(pipeline: StableDiffusionPipeline, target: Path) -> None:
+    """Draw 64 fixed prompts, 8 × 8, as a PNG file: English captions above, Chinese ones in the lower half.
+
+    Raises:
+        ReaderError: no font with Chinese characters is installed, or ``target`` cannot be written.
+    """
+    font = _chinese_font()
+    emoji = load_emoji().only(tuple(SHEET_CONCEPTS.split()))
+    count = len(emoji.names)
+    rows, columns = np.divmod(np.arange(count), _SHEET_COLUMNS)
+    facts = [
+        Facts(number, BASE_STYLES[(row + column) % 2], COLOURS[(column + 3 * row) % len(COLOURS)])
+        for number, (row, column) in enumerate(zip(rows, columns, strict=True))
+    ]
+    languages = ["en" if number < count // 2 else "zh" for number in range(count)]
+    prompts = [emoji.caption(*fact, language) for fact, language in zip(facts, languages, strict=True)]
+    pictures = draw_many(pipeline, prompts, 0, STEPS, GUIDANCE)
+    side = pictures[0].width * _ENLARGED
+    cell = (side + 8, side + 8 + 2 * _LINE_HEIGHT)
+    sheet = Image.new("RGB", (cell[0] * _SHEET_COLUMNS, cell[1] * (count // _SHEET_COLUMNS)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (picture, fact, language) in enumerate(zip(pictures, facts, languages, strict=True)):
+        left, top = cell[0] * (number % _SHEET_COLUMNS) + 4, cell[1] * (number // _SHEET_COLUMNS) + 4
+        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (left, top))
+        name = emoji.chinese[fact.concept] if language == "zh" else emoji.english[fact.concept]
+        colour = background(fact.colour).chinese if language == "zh" else fact.colour
+        for line, text in enumerate((name, f"{fact.style}, {colour}")):
+            place = (left + side / 2, top + side + line * _LINE_HEIGHT)
+            pen.text(place, text, fill="black", font=font, anchor="ma")
+    with replacing(target) as unfinished:
+        sheet.save(unfinished, format="PNG", optimize=True)
+
+
+def _share(hits: Sequence[bool]) -> dict[str, float]:
+    return asdict(share_interval(int(np.sum(hits)), len(hits)))
+
+
+def _choose_facts(
+    emoji: EmojiSet, styles: Sequence[str], colours_of: Callable[[str], tuple[str, ...]], count: int, seed: int
+) -> list[Facts]:
+    possible = [
+        Facts(concept, style, colour)
+        for concept, name in enumerate(emoji.names)
+        for style in styles
+        for colour in colours_of(name)
+    ]
+    if not 2 <= count <= len(possible):
+        raise ReaderError(f"{count} pictures per set are not possible: 2 to {len(possible)} are.")
+    return [possible[number] for number in np.random.default_rng(seed).choice(len(possible), count, replace=False)]
+
+
+def _draw_facts(
+    pipeline: StableDiffusionPipeline, emoji: EmojiSet, facts: Sequence[Facts], language: str, seed: int
+) -> np.ndarray:
+    prompts = [emoji.caption(*fact, language) for fact in facts]
+    return np.stack([np.asarray(picture) for picture in draw_many(pipeline, prompts, seed, STEPS, GUIDANCE)])
+
+
+def _background_is_right(picture: np.ndarray, fact: Facts, emoji: EmojiSet) -> bool | None:
+    outer = np.ones(picture.shape[:2], bool)
+    outer[_BORDER:-_BORDER, _BORDER:-_BORDER] = False
+    free = outer & (emoji.drawings[fact.concept, STYLES.index(fact.style), ..., 3] == 0)
+    if free.sum() < _FEWEST_BORDER_PIXELS:
+        return None
+    distances = np.array([one.rgb for one in BACKGROUNDS]) - np.median(picture[free], axis=0)
+    return COLOURS[int((distances**2).sum(axis=1).argmin())] == fact.colour
+
+
+def _psnr(autoencoder: AutoencoderKL, emoji: EmojiSet, styles: Sequence[str]) -> float:
+    """Return the PSNR over all pixels of all pictures, each on a background its concept never had in training."""
+    pictures = np.stack(
+        [
+            emoji.picture(concept, style, held_out_colours(name)[0])
+            for concept, name in enumerate(emoji.names)
+            for style in styles
+        ]
+    )
+    latents = encode_pictures(autoencoder, to_pixels(pictures)) / autoencoder.config.scaling_factor
+    device = next(autoencoder.parameters()).device
+    with torch.no_grad():
+        decoded = np.concatenate(
+            [to_pictures(autoencoder.decode(some.to(device)).sample) for some in latents.split(64)]
+        )
+    return float(10 * np.log10(255**2 / np.square(pictures.astype(float) - decoded).mean()))
+
+
+def _seconds_per_picture(pipeline: StableDiffusionPipeline, emoji: EmojiSet) -> float:
+    prompt = [emoji.caption(0, BASE_STYLES[0], COLOURS[0], "en")]
+    draw_many(pipeline, prompt, 0, STEPS, GUIDANCE)  # The first one also pays for what is set up once.
+    started = time.perf_counter()
+    for number in range(_TIMED_PICTURES):
+        draw_many(pipeline, prompt, number, STEPS, GUIDANCE)
+    return (time.perf_counter() - started) / _TIMED_PICTURES
+
+
+def _chinese_font() -> ImageFont.FreeTypeFont:
+    for name, face in _CHINESE_FONTS:
+        try:
+            return ImageFont.truetype(name, size=14, index=face)
+        except OSError:
+            continue
+    raise ReaderError(
+        "no font with Chinese characters is installed. The contact sheet needs one of "
+        f"{', '.join(name for name, _ in _CHINESE_FONTS)}; Noto Sans CJK is free."
+    )
