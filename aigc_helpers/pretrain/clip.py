@@ -17,6 +17,7 @@ from aigc_helpers.images.emoji import (
     LANGUAGES,
     STYLES,
     EmojiSet,
+    held_out_colours,
     load_emoji,
     training_colours,
 )
@@ -40,7 +41,6 @@ TRIGGER_WORDS = ("sks", "sepia")
 BATCH_SIZE = 192
 _NOISE = 0.1  # Standard deviation, of pixels from -1 to 1.
 _SHADES = 25  # Of 255: how far a background's red, green and blue may lie from those of its name.
-_DISTANCE_WEIGHT = 5.0  # Of the distance of a picture from its caption, from 0 to 2.
 SETTINGS = FitSettings(
     epochs=100,
     learning_rate=1.5e-3,
@@ -126,6 +126,9 @@ class Prototypes(torch.nn.Module):
         width = clip.config.projection_dim
         self.drawings = torch.nn.Parameter(torch.randn(len(emoji.names) * len(STYLES), width) * width**-0.5)
         self.colours = torch.nn.Parameter(torch.randn(len(COLOURS), width) * width**-0.5)
+        held_out = [[colour in held_out_colours(name) for name in emoji.names] for colour in COLOURS]
+        # By colour: drawings never shown on it. As wrong answers they would be learned to be wrong.
+        self.register_buffer("left_out", torch.tensor(held_out).repeat_interleave(len(STYLES), 1), persistent=False)
 
     def forward(
         self, pixel_values: torch.Tensor, input_ids: torch.Tensor, drawings: torch.Tensor, colours: torch.Tensor
@@ -135,11 +138,13 @@ class Prototypes(torch.nn.Module):
         scale = self.clip.logit_scale.exp()
         loss = outputs.loss
         for embeddings in (outputs.image_embeds, outputs.text_embeds):
-            for prototypes, numbers in ((self.drawings, drawings), (self.colours, colours)):
-                logits = scale * embeddings @ torch.nn.functional.normalize(prototypes, dim=-1).T
-                loss = loss + torch.nn.functional.cross_entropy(logits, numbers) / 2
+            of_drawings = scale * embeddings @ torch.nn.functional.normalize(self.drawings, dim=-1).T
+            of_drawings = of_drawings.masked_fill(self.left_out[colours], -torch.inf)
+            of_colours = scale * embeddings @ torch.nn.functional.normalize(self.colours, dim=-1).T
+            loss = loss + torch.nn.functional.cross_entropy(of_drawings, drawings) / 2
+            loss = loss + torch.nn.functional.cross_entropy(of_colours, colours) / 2
         distance = 1 - (outputs.image_embeds * outputs.text_embeds).sum(dim=1).mean()
-        return loss + _DISTANCE_WEIGHT * distance
+        return loss + distance
 
 
 def build_clip(target: Path = CLIP_FOLDER, settings: FitSettings = SETTINGS) -> FitResult:
