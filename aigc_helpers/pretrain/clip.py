@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,11 +71,11 @@ class CaptionedPictures:
         """Return the number of batches in an epoch."""
         return len(self.emoji.names) * len(STYLES) // self.batch_size
 
-    def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
+    def batch(self, epoch: int, position: int) -> dict[str, Any]:
         """Return a batch.
 
-        It holds ``pixel_values`` (pictures × 3 × 64 × 64), ``input_ids`` (pictures × tokens), and the numbers of the
-        ``drawings`` and of their ``colours``.
+        It holds ``pixel_values`` (pictures × 3 × 64 × 64), ``input_ids`` (pictures × tokens), and ``facts``: the
+        numbers of ``concepts``, ``styles`` and ``colours``.
         """
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.emoji.names) * len(STYLES))
         generator = np.random.default_rng([self.seed, epoch, position])
@@ -97,52 +98,58 @@ class CaptionedPictures:
         return {
             "pixel_values": pixels + torch.from_numpy(noise),
             "input_ids": torch.tensor(padded),
-            "drawings": torch.from_numpy(drawings),
-            "colours": torch.tensor(colours),
+            "facts": {
+                "concepts": torch.from_numpy(drawings // len(STYLES)),
+                "styles": torch.from_numpy(drawings % len(STYLES)),
+                "colours": torch.tensor(colours),
+            },
         }
 
-    def count(self, batch: dict[str, torch.Tensor]) -> int:
+    def count(self, batch: dict[str, Any]) -> int:
         """Return the number of pictures."""
-        return len(batch["drawings"])
+        return len(batch["input_ids"])
 
     def _encode(self, concept: int, style: str, colour: str, language: str) -> list[int]:
         return self.tokenizer(self.emoji.caption(concept, style, colour, language))["input_ids"]
 
 
 class Prototypes(torch.nn.Module):
-    """A CLIP in training, with one learned embedding per drawing and one per background.
+    """A CLIP in training, with one learned embedding for each concept, style and background.
 
     CLIP's own loss tells a caption from the others in its batch. A small batch rarely holds two fruits on the same
     green, so little would be learned about what tells fruits apart. Here pictures and captions also have to find their
-    drawing's embedding among those of all drawings, and their background's among those of all backgrounds (after
-    Movshovitz-Attias et al. 2017, "No fuss distance metric learning using proxies"), and to come near each other. The
-    prototypes are thrown away after training.
+    concept's embedding among those of all concepts, and so for style and background (after Movshovitz-Attias et al.
+    2017, "No fuss distance metric learning using proxies"), and to come near each other. The prototypes are thrown
+    away after training.
     """
 
     def __init__(self, clip: CLIPModel, emoji: EmojiSet) -> None:
-        """Take the CLIP, and the emoji for the number of prototypes."""
+        """Take the CLIP, and the emoji for the number of concepts."""
         super().__init__()
         self.clip = clip
-        width = clip.config.projection_dim
-        self.drawings = torch.nn.Parameter(torch.randn(len(emoji.names) * len(STYLES), width) * width**-0.5)
-        self.colours = torch.nn.Parameter(torch.randn(len(COLOURS), width) * width**-0.5)
+        self.prototypes = torch.nn.ParameterDict(
+            {
+                fact: torch.nn.Parameter(torch.randn(count, clip.config.projection_dim))
+                for fact, count in (("concepts", len(emoji.names)), ("styles", len(STYLES)), ("colours", len(COLOURS)))
+            }
+        )
         held_out = [[colour in held_out_colours(name) for name in emoji.names] for colour in COLOURS]
-        # By colour: drawings never shown on it. As wrong answers they would be learned to be wrong.
-        self.register_buffer("left_out", torch.tensor(held_out).repeat_interleave(len(STYLES), 1), persistent=False)
+        # By colour: concepts never shown on it. As wrong answers they would be learned to be wrong.
+        self.register_buffer("left_out", torch.tensor(held_out), persistent=False)
 
     def forward(
-        self, pixel_values: torch.Tensor, input_ids: torch.Tensor, drawings: torch.Tensor, colours: torch.Tensor
+        self, pixel_values: torch.Tensor, input_ids: torch.Tensor, facts: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         """Return the loss of a batch of ``CaptionedPictures``."""
         outputs = self.clip(pixel_values=pixel_values, input_ids=input_ids, return_loss=True)
         scale = self.clip.logit_scale.exp()
         loss = outputs.loss
         for embeddings in (outputs.image_embeds, outputs.text_embeds):
-            of_drawings = scale * embeddings @ torch.nn.functional.normalize(self.drawings, dim=-1).T
-            of_drawings = of_drawings.masked_fill(self.left_out[colours], -torch.inf)
-            of_colours = scale * embeddings @ torch.nn.functional.normalize(self.colours, dim=-1).T
-            loss = loss + torch.nn.functional.cross_entropy(of_drawings, drawings) / 2
-            loss = loss + torch.nn.functional.cross_entropy(of_colours, colours) / 2
+            for fact, prototypes in self.prototypes.items():
+                logits = scale * embeddings @ torch.nn.functional.normalize(prototypes, dim=-1).T
+                if fact == "concepts":
+                    logits = logits.masked_fill(self.left_out[facts["colours"]], -torch.inf)
+                loss = loss + torch.nn.functional.cross_entropy(logits, facts[fact]) / 2
         distance = 1 - (outputs.image_embeds * outputs.text_embeds).sum(dim=1).mean()
         return loss + distance
 
