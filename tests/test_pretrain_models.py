@@ -17,6 +17,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import AutoTokenizer, CLIPModel, GPT2LMHeadModel
 
+from aigc_helpers.cli import main
 from aigc_helpers.files import sha256_of
 from aigc_helpers.images.emoji import LANGUAGES, load_emoji
 from aigc_helpers.pretrain import clip, poet, sd
@@ -117,3 +118,12 @@ def test_a_pipeline_loads_unchanged_and_resumes_exactly(tmp_path: Path, monkeypa
     shown = json.loads((tmp_path / "whole" / sd.TRAINING_FILE).read_text(encoding="utf-8"))
     assert shown["concepts"] == ["tiger", "tiger-face", "red-apple", "rocket"], "koala is held out"
     assert shown["styles"] == ["noto", "twemoji"]
+
+
+def test_sd_without_its_text_encoder_says_what_to_build_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sd, "CLIP_FOLDER", tmp_path / "clip")
+    assert main(["pretrain", "sd"]) == 1
+    assert "aigc pretrain clip" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists(), "no hour was spent before that was noticed"

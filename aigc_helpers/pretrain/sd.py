@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase, set_seed
 
+from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
 from aigc_helpers.images.denoising import LatentBatches, denoising_loss, encode_captions, encode_pictures
 from aigc_helpers.images.emoji import (
@@ -71,8 +72,11 @@ def build_sd(target: Path = SD_FOLDER, settings: FitSettings = SETTINGS) -> FitR
     with the same weights. A GPU is used where there is one.
 
     Raises:
-        ReaderError: the emoji are missing or altered, or the checkpoints are those of another run.
+        ReaderError: clip has not been built, the emoji are missing or altered, or the checkpoints are those of another
+            run.
     """
+    if not CLIP_FOLDER.is_dir():
+        raise ReaderError(f"{CLIP_FOLDER} is not there, and sd reads prompts with its text encoder: aigc pretrain clip")
     emoji = load_emoji()
     autoencoder = build_autoencoder(emoji)
     device = current_profile().device
