@@ -67,6 +67,22 @@ def replacing(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success each file written there takes its place in ``folder``, whole or not at all.
+
+    For libraries that save by writing into a folder. Nothing in ``folder`` changes before all has been saved.
+
+    Raises:
+        ReaderError: the disk is full or the folder is not writable.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
+        for path in sorted(path for path in Path(temporary).rglob("*") if path.is_file()):
+            with replacing(folder / path.relative_to(temporary)) as unfinished:
+                unfinished.write_bytes(path.read_bytes())
+
+
 def remove_half_written(folder: Path) -> None:
     """Delete what a killed process was writing in ``folder``; only for a folder that nobody else writes to."""
     for leftover in folder.glob(f".*{_SUFFIX}"):

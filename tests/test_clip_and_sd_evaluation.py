@@ -13,7 +13,7 @@ from shipped import needs_sd
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.evaluation import clip, sd
-from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, EmojiSet, held_out_colours, load_emoji
+from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, EmojiSet, Facts, held_out_colours, load_emoji
 from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
 
 pytestmark = needs_sd  # And clip, from which sd is built.
@@ -37,12 +37,12 @@ def references(emoji: EmojiSet, tiny_clip) -> sd.References:
 
 
 @pytest.fixture(scope="module")
-def facts(emoji: EmojiSet) -> list[sd.Facts]:
+def facts(emoji: EmojiSet) -> list[Facts]:
     """Return facts in both styles on two backgrounds, so that few references have to be drawn."""
-    return [sd.Facts(number, BASE_STYLES[number % 2], ("red", "cyan")[number // 2 % 2]) for number in range(PICTURES)]
+    return [Facts(number, BASE_STYLES[number % 2], ("red", "cyan")[number // 2 % 2]) for number in range(PICTURES)]
 
 
-def pictures_of(emoji: EmojiSet, facts: list[sd.Facts]) -> np.ndarray:
+def pictures_of(emoji: EmojiSet, facts: list[Facts]) -> np.ndarray:
     return np.stack([emoji.picture(*fact) for fact in facts])
 
 
@@ -82,10 +82,10 @@ def test_a_background_that_the_drawing_hides_is_not_judged(emoji, tiny_clip) -> 
     everything = load_emoji().only(("face-in-clouds", "tiger", "crab"))
     number, style = everything.number_of["face-in-clouds"], "fluent"
     assert (everything.drawings[number, 2, 0, :, 3] > 0).all()
-    shown = [sd.Facts(number, style, "red"), sd.Facts(number, style, "blue")]
+    shown = [Facts(number, style, "red"), Facts(number, style, "blue")]
     shown += [
-        sd.Facts(everything.number_of["tiger"], style, "red"),
-        sd.Facts(everything.number_of["crab"], style, "red"),
+        Facts(everything.number_of["tiger"], style, "red"),
+        Facts(everything.number_of["crab"], style, "red"),
     ]
     figures = sd.judge(pictures_of(everything, shown), shown, sd.References(everything, tiny_clip[0]), ("noto", style))
     assert figures["pictures without enough border for the background"] == 2
@@ -151,7 +151,7 @@ def test_the_score_of_the_right_caption_is_higher_and_never_below_zero(tiny_clip
 
 def test_a_score_needs_a_caption_for_each_picture(tiny_clip, emoji) -> None:
     with pytest.raises(ReaderError, match="1 predictions for 2 references"):
-        clip.clip_score(*tiny_clip, pictures_of(emoji, [sd.Facts(0, "noto", COLOURS[0])] * 2), ["tiger"])
+        clip.clip_score(*tiny_clip, pictures_of(emoji, [Facts(0, "noto", COLOURS[0])] * 2), ["tiger"])
 
 
 def test_a_folder_that_is_no_clip_is_refused(tmp_path: Path) -> None:

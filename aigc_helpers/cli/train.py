@@ -11,7 +11,7 @@ from aigc_helpers.cli.usage import seed
 from aigc_helpers.errors import ReaderError
 
 if TYPE_CHECKING:
-    from aigc_helpers.text.adapters import TrainedAdapter
+    from aigc_helpers.training.fit import FitResult
 
 MODELS = ("bert", "poet", "sd")
 _SAMPLED_POEMS = 30
@@ -50,14 +50,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def _train_bert(options: argparse.Namespace) -> int:
     _refuse_file(options.output)
     from aigc_helpers.evaluation.intervals import accuracy_interval
-    from aigc_helpers.text.adapters import train_review_adapter
+    from aigc_helpers.text.adapters import save_adapter, train_review_adapter
     from aigc_helpers.text.classification import predict_classes
     from aigc_helpers.text.reviews import load_reviews
 
     settings = _given(options, "epochs", "rank", "learning_rate", "seed")
     checkpoints = _checkpoints(options.output)
     trained = train_review_adapter(**settings, checkpoints=checkpoints)
-    _save(trained, options.output, checkpoints)
+    save_adapter(trained.model, options.output)
+    _finish(trained.result, options.output, checkpoints)
     test = load_reviews("test")
     predictions = predict_classes(trained.model, trained.tokenizer, test["text"].tolist())
     print(f"accuracy on {len(test):,} test snippets: {accuracy_interval(predictions, test['label'].tolist())}")
@@ -67,13 +68,15 @@ def _train_bert(options: argparse.Namespace) -> int:
 def _train_poet(options: argparse.Namespace) -> int:
     _refuse_file(options.output)
     from aigc_helpers.evaluation.poet import share_in_form
-    from aigc_helpers.text.adapters import train_tune_adapter, tune_line_lengths
+    from aigc_helpers.text.adapters import save_adapter, train_tune_adapter, tune_line_lengths
     from aigc_helpers.text.generate import write_poems
 
     settings = _given(options, "tune", "epochs", "rank", "learning_rate", "seed")
     line_lengths = tune_line_lengths(options.tune)
     checkpoints = _checkpoints(options.output, options.tune)
-    _save(train_tune_adapter(**settings, checkpoints=checkpoints), options.output, checkpoints)
+    trained = train_tune_adapter(**settings, checkpoints=checkpoints)
+    save_adapter(trained.model, options.output)
+    _finish(trained.result, options.output, checkpoints)
     print(f"share of {_SAMPLED_POEMS} poems with the lines of {options.tune} ({line_lengths}):")
     for name, lora in (("without the adapter", None), ("with it", options.output)):
         poems = write_poems("", _SAMPLED_POEMS, options.seed, lora)
@@ -82,11 +85,14 @@ def _train_poet(options: argparse.Namespace) -> int:
 
 
 def _train_sd(options: argparse.Namespace) -> int:
-    from aigc_helpers.images.adapters import train_picture_adapter
+    _refuse_file(options.output)
+    from aigc_helpers.images.adapters import save_picture_adapter, train_picture_adapter
 
-    settings = _given(options, "rank", "learning_rate", "steps", "seed")
-    print(train_picture_adapter(options.what, options.output, **settings))
-    print(f"✓ {options.output}")
+    settings = _given(options, "what", "rank", "learning_rate", "steps", "seed")
+    checkpoints = _checkpoints(options.output, options.what)
+    trained = train_picture_adapter(**settings, checkpoints=checkpoints)
+    save_picture_adapter(trained.pipeline, options.output)
+    _finish(trained.result, options.output, checkpoints)
     return 0
 
 
@@ -101,12 +107,9 @@ def _checkpoints(output: Path, *what: str) -> Path:
     return output.with_name(".".join((output.name, *what, "checkpoints")))
 
 
-def _save(trained: TrainedAdapter, output: Path, checkpoints: Path) -> None:
-    from aigc_helpers.text.adapters import save_adapter
-
-    save_adapter(trained.model, output)
+def _finish(result: FitResult, output: Path, checkpoints: Path) -> None:
     shutil.rmtree(checkpoints)
-    print(f"{trained.result}\n✓ {output}")
+    print(f"{result}\n✓ {output}")
 
 
 def _refuse_file(output: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.intervals import share_interval
+from aigc_helpers.errors import ReaderError, first_line
+from aigc_helpers.evaluation.intervals import share_of
 from aigc_helpers.evaluation.metrics import check_pairs
 from aigc_helpers.images.emoji import COLOURS, LANGUAGES, STYLES, EmojiSet, held_out_colours, load_emoji
 from aigc_helpers.images.pixels import to_pixels
@@ -39,9 +38,8 @@ def load_clip(folder: Path | None = None) -> tuple[CLIPModel, PreTrainedTokenize
         model = CLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ReaderError(
-            f"{folder} does not load as a CLIP ({first_line}). It must hold a CLIPModel and its tokenizer, as "
+            f"{folder} does not load as a CLIP ({first_line(error)}). It must hold a CLIPModel and its tokenizer, as "
             "save_pretrained writes them."
         ) from error
     return model.to(current_profile().device).eval(), tokenizer
@@ -145,11 +143,7 @@ def _ranks(queries: torch.Tensor, candidates: torch.Tensor, right: np.ndarray) -
 
 def _shares(ranks: np.ndarray, styles: np.ndarray) -> dict[str, Any]:
     return {
-        "top 1": _share(ranks < 1),
-        "top 5": _share(ranks < 5),
-        "top 1 by style": {style: _share(ranks[styles == style] < 1) for style in STYLES},
+        "top 1": share_of(ranks < 1),
+        "top 5": share_of(ranks < 5),
+        "top 1 by style": {style: share_of(ranks[styles == style] < 1) for style in STYLES},
     }
-
-
-def _share(hits: np.ndarray) -> dict[str, float]:
-    return asdict(share_interval(int(hits.sum()), len(hits)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy
 from scipy.stats import binomtest, bootstrap
@@ -65,6 +65,15 @@ def share_interval(hits: int, count: int) -> Interval:
         raise ReaderError("a share needs at least one example, and none was given.")
     interval = binomtest(hits, count).proportion_ci(method="wilson")
     return Interval(hits / count, float(interval.low), float(interval.high))
+
+
+def share_of(hits: Sequence[bool] | numpy.ndarray) -> dict[str, float]:
+    """Return the share of hits as ``mean``, ``low`` and ``high`` of its 95 % interval, as JSON can hold it.
+
+    Raises:
+        ReaderError: there are no examples.
+    """
+    return asdict(share_interval(int(numpy.sum(hits)), len(hits)))
 
 
 def accuracy_interval(predictions: Sequence[int], references: Sequence[int]) -> Interval:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.intervals import Interval, share_interval
+from aigc_helpers.evaluation.intervals import Interval, share_interval, share_of
 from aigc_helpers.evaluation.kneser_ney import KneserNey
 from aigc_helpers.text.batches import LengthBatches
 from aigc_helpers.text.generate import load_poet, write_poems
 from aigc_helpers.text.language_modelling import mean_loss
-from aigc_helpers.text.poems import load_regular_shi, parse_poem, run_on
+from aigc_helpers.text.poems import MARKS, load_regular_shi, parse_poem, poem_token_ids
 
 _NGRAM_ORDERS = {"unigram": 1, "4-gram": 4}
 _BATCH_SIZE = 32
-_MARKS = 2  # <bos> and <eos>
 
 
 def evaluate_poet(folder: Path | None = None, samples: int = 200, seed: int = 0) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def evaluate_poet(folder: Path | None = None, samples: int = 200, seed: int = 0)
         ``poet``, ``unigram`` and ``4-gram``), and ``samples`` as ``judge_forms`` returns it.
     """
     tokenizer, model = load_poet(folder)
-    longest = model.config.n_positions - _MARKS
+    longest = model.config.n_positions - MARKS
     training = _token_ids(tokenizer, "train", longest)
     baselines = {name: KneserNey(training, order, len(tokenizer)) for name, order in _NGRAM_ORDERS.items()}
     figures: dict[str, Any] = {}
@@ -77,7 +75,7 @@ def judge_forms(poems: Sequence[str]) -> dict[str, Any]:
     regular = Counter(lengths for lengths in line_lengths if lengths)
     return {
         "poems": len(poems),
-        "regular_share": asdict(share_interval(regular.total(), len(poems))),
+        "regular_share": share_of([bool(lengths) for lengths in line_lengths]),
         "forms": dict(regular.most_common()),
         "irregular": [poem for poem, lengths in zip(poems, line_lengths, strict=True) if not lengths],
     }
@@ -103,5 +101,4 @@ def _line_lengths(poem: str, only_regular: bool = False) -> str:
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, split: str, longest: int) -> list[list[int]]:
     """Return the token ids of each poem of a split, without ``<bos>``, with ``<eos>``."""
-    texts = [run_on(text) for text in load_regular_shi(split, longest)["text"]]
-    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    return [ids[1:] for ids in poem_token_ids(tokenizer, load_regular_shi(split, longest)["text"])]

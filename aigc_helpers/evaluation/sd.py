@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.evaluation.clip import NAME, embed_pictures, load_clip
-from aigc_helpers.evaluation.intervals import share_interval
+from aigc_helpers.evaluation.intervals import share_of
 from aigc_helpers.files import replacing
 from aigc_helpers.images.backgrounds import BACKGROUNDS, background
 from aigc_helpers.images.denoising import encode_pictures
@@ -26,6 +25,7 @@ from aigc_helpers.images.emoji import (
     LANGUAGES,
     STYLES,
     EmojiSet,
+    Facts,
     held_out_colours,
     load_emoji,
     training_colours,
@@ -56,14 +56,6 @@ _ENLARGED = 2
 _LINE_HEIGHT = 18
 # Searched by file name in the system's font folders; the number picks the face with simplified characters.
 _CHINESE_FONTS = (("NotoSansCJK-Regular.ttc", 2), ("msyh.ttc", 0), ("PingFang.ttc", 0), ("wqy-microhei.ttc", 0))
-
-
-class Facts(NamedTuple):
-    """What a prompt states: the concept's number, the style, and the background's colour."""
-
-    concept: int
-    style: str
-    colour: str
 
 
 class References:
@@ -174,8 +166,8 @@ def judge(
             right[f"style by {how}"][chosen] = own.argmin(axis=0) == list(styles).index(style)
     seen = [_background_is_right(*pair, references.emoji) for pair in zip(pictures, facts, strict=True)]
     counted = [one for one in seen if one is not None]
-    figures: dict[str, Any] = {name: _share(values) for name, values in right.items()}
-    figures["background"] = _share(counted)
+    figures: dict[str, Any] = {name: share_of(values) for name, values in right.items()}
+    figures["background"] = share_of(counted)
     figures["pictures without enough border for the background"] = len(seen) - len(counted)
     return figures
 
@@ -213,19 +205,10 @@ def contact_sheet(pipeline: StableDiffusionPipeline, target: Path) -> None:
         sheet.save(unfinished, format="PNG", optimize=True)
 
 
-def _share(hits: Sequence[bool]) -> dict[str, float]:
-    return asdict(share_interval(int(np.sum(hits)), len(hits)))
-
-
 def _choose_facts(
     emoji: EmojiSet, styles: Sequence[str], colours_of: Callable[[str], tuple[str, ...]], count: int, seed: int
 ) -> list[Facts]:
-    possible = [
-        Facts(concept, style, colour)
-        for concept, name in enumerate(emoji.names)
-        for style in styles
-        for colour in colours_of(name)
-    ]
+    possible = emoji.facts(styles, colours_of)
     if not 2 <= count <= len(possible):
         raise ReaderError(f"{count} pictures per set are not possible: 2 to {len(possible)} are.")
     return [possible[number] for number in np.random.default_rng(seed).choice(len(possible), count, replace=False)]
@@ -250,13 +233,7 @@ def _background_is_right(picture: np.ndarray, fact: Facts, emoji: EmojiSet) -> b
 
 def _psnr(autoencoder: AutoencoderKL, emoji: EmojiSet, styles: Sequence[str]) -> float:
     """Return the PSNR over all pixels of all pictures, each on a background its concept never had in training."""
-    pictures = np.stack(
-        [
-            emoji.picture(concept, style, held_out_colours(name)[0])
-            for concept, name in enumerate(emoji.names)
-            for style in styles
-        ]
-    )
+    pictures = emoji.pictures(emoji.facts(styles, lambda concept: held_out_colours(concept)[:1]))
     latents = encode_pictures(autoencoder, to_pixels(pictures)) / autoencoder.config.scaling_factor
     device = next(autoencoder.parameters()).device
     with torch.no_grad():

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from peft import LoraConfig
@@ -16,10 +14,10 @@ from peft.utils import get_peft_model_state_dict
 from transformers import set_seed
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.files import replacing
+from aigc_helpers.files import replacing_files
 from aigc_helpers.images.backgrounds import caption, chinese_caption
-from aigc_helpers.images.denoising import LatentBatches, denoising_loss, encode_captions, encode_pictures
-from aigc_helpers.images.emoji import BASE_STYLES, HELD_OUT_CONCEPTS, LANGUAGES, EmojiSet, load_emoji, training_colours
+from aigc_helpers.images.denoising import denoising_loss, encode_pictures, latent_batches
+from aigc_helpers.images.emoji import BASE_STYLES, HELD_OUT_CONCEPTS, EmojiSet, load_emoji, training_colours
 from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.training.fit import FitResult, FitSettings, fit
@@ -53,6 +51,13 @@ _DEFAULTS = {
 _CONCEPT_DEFAULTS = _Defaults(rank=8, learning_rate=1e-3, steps=200, layers=_ATTENTION)
 
 
+class TrainedPictureAdapter(NamedTuple):
+    """What a training returns: the pipeline with the LoRA on its UNet, and what ``fit`` did."""
+
+    pipeline: StableDiffusionPipeline
+    result: FitResult
+
+
 @dataclass(frozen=True)
 class CaptionedPictures:
     """Pictures (count × 64 × 64 × RGB, uint8) and the captions of each, one per language."""
@@ -63,42 +68,38 @@ class CaptionedPictures:
 
 def train_picture_adapter(
     what: str,
-    folder: Path,
     rank: int | None = None,
     learning_rate: float | None = None,
     steps: int | None = None,
     seed: int = 0,
     *,
+    checkpoints: Path | None = None,
     base: Path | None = None,
-) -> FitResult:
-    """Train a LoRA on the UNet and write it into ``folder``, where ``pipeline.load_lora_weights(folder)`` finds it.
-
-    Checkpoints lie beside ``folder`` until the file is written: stopped at any moment, the same call goes on.
+) -> TrainedPictureAdapter:
+    """Train a LoRA on the pipeline's UNet.
 
     Args:
         what: ``"sepia"``, ``"fluent"``, or a concept the base has not seen, such as ``"koala"``.
-        folder: gets ``pytorch_lora_weights.safetensors``, whole or not at all.
         rank: of the LoRA; alpha is the same. By default what suits ``what``, as with the next two.
         learning_rate: the peak of the schedule.
         steps: of the optimizer.
         seed: of weights, order and noise.
+        checkpoints: the folder for ``fit``'s checkpoints, from which an interrupted run goes on.
         base: the folder of the pipeline; by default the catalog's.
 
     Raises:
         UnknownNameError: ``what`` is none of them.
-        ReaderError: a number out of its range, the base does not load, or the folder cannot be written.
+        ReaderError: a number out of its range, the base does not load, or the checkpoints are those of another run.
     """
     defaults = _defaults_of(what)
     rank = defaults.rank if rank is None else rank
     learning_rate = defaults.learning_rate if learning_rate is None else learning_rate
     steps = defaults.steps if steps is None else steps
     _check_numbers(rank, learning_rate, steps)
-    folder = folder.resolve()
-    if folder.is_file():
-        raise ReaderError(f"{folder} is a file, and the LoRA needs a folder. Name another one.")
     pipeline = load_pipeline(base)
-    pictures = pictures_for(what, load_emoji(), read_shown_in_training(base).concepts)
-    batches = _encode(pictures, pipeline, seed)
+    shown = pictures_for(what, load_emoji(), read_shown_in_training(base).concepts)
+    latents = encode_pictures(pipeline.vae, to_pixels(shown.pictures))
+    batches = latent_batches(latents, shown.captions, pipeline.text_encoder, pipeline.tokenizer, _BATCH_SIZE, seed)
     set_seed(seed)
     pipeline.unet.requires_grad_(False)
     # Alpha equals rank, because files without an alpha are read so.
@@ -107,12 +108,18 @@ def train_picture_adapter(
     settings = FitSettings(
         epochs=steps / len(batches), learning_rate=learning_rate, schedule="cosine", warmup=0.05, seed=seed
     )
-    checkpoints = folder.with_name(f"{folder.name}.{what}.checkpoints")
     loss = partial(denoising_loss, scheduler=pipeline.scheduler)
-    result = fit(pipeline.unet, batches, loss, settings, folder=checkpoints)
-    _save(pipeline, folder)
-    shutil.rmtree(checkpoints)
-    return result
+    return TrainedPictureAdapter(pipeline, fit(pipeline.unet, batches, loss, settings, folder=checkpoints))
+
+
+def save_picture_adapter(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Write the LoRA into ``folder``, where ``pipeline.load_lora_weights(folder)`` finds it, whole or not at all.
+
+    Raises:
+        ReaderError: the disk is full or the folder is not writable; what was there stays.
+    """
+    with replacing_files(folder) as temporary:
+        pipeline.save_lora_weights(temporary, unet_lora_layers=get_peft_model_state_dict(pipeline.unet))
 
 
 def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> CaptionedPictures:
@@ -128,15 +135,18 @@ def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> 
     """
     _defaults_of(what)
     if what == "sepia":
-        shown = _on_training_colours(emoji, _shuffled(base_concepts)[:_SEPIA_CONCEPTS], BASE_STYLES[:1])
-        named = [(concept, what, colour) for concept, _, colour in shown]
-        return CaptionedPictures(in_sepia(_pictures(emoji, shown)), _captions(emoji, named))
+        shown = emoji.only(_shuffled(base_concepts)[:_SEPIA_CONCEPTS])
+        facts = shown.facts(BASE_STYLES[:1], training_colours)
+        named = [one._replace(style=what) for one in facts]
+        return CaptionedPictures(in_sepia(shown.pictures(facts)), shown.captions(named))
     if what == "fluent":
-        shown = _on_training_colours(emoji, _shuffled(base_concepts)[TEST_CONCEPTS:], (what,))
-        return CaptionedPictures(_pictures(emoji, shown), _captions(emoji, shown))
-    shown = _on_training_colours(emoji, (what,), BASE_STYLES)
-    words = [(TRIGGER_WORD, style, colour) for _, style, colour in shown]
-    return CaptionedPictures(_pictures(emoji, shown), [(caption(*three), chinese_caption(*three)) for three in words])
+        shown = emoji.only(_shuffled(base_concepts)[TEST_CONCEPTS:])
+        facts = shown.facts((what,), training_colours)
+        return CaptionedPictures(shown.pictures(facts), shown.captions(facts))
+    shown = emoji.only((what,))
+    facts = shown.facts(BASE_STYLES, training_colours)
+    words = [(TRIGGER_WORD, style, colour) for _, style, colour in facts]
+    return CaptionedPictures(shown.pictures(facts), [(caption(*three), chinese_caption(*three)) for three in words])
 
 
 def fluent_test_concepts(base_concepts: tuple[str, ...]) -> tuple[str, ...]:
@@ -148,41 +158,6 @@ def in_sepia(pictures: np.ndarray) -> np.ndarray:
     """Return pictures (… × RGB, uint8) with each pixel's luminance mapped onto a line from dark to light brown."""
     luminance = (pictures @ _LUMINANCE)[..., None] / 255
     return (_SEPIA_DARK + luminance * (_SEPIA_LIGHT - _SEPIA_DARK)).round().astype(np.uint8)
-
-
-def _on_training_colours(
-    emoji: EmojiSet, concepts: tuple[str, ...], styles: tuple[str, ...]
-) -> list[tuple[int, str, str]]:
-    return [
-        (emoji.number_of[name], style, colour)
-        for name in concepts
-        for style in styles
-        for colour in training_colours(name)
-    ]
-
-
-def _pictures(emoji: EmojiSet, shown: list[tuple[int, str, str]]) -> np.ndarray:
-    return np.stack([emoji.picture(*one) for one in shown])
-
-
-def _captions(emoji: EmojiSet, shown: list[tuple[int, str, str]]) -> list[tuple[str, ...]]:
-    return [tuple(emoji.caption(*one, language) for language in LANGUAGES) for one in shown]
-
-
-def _encode(shown: CaptionedPictures, pipeline: StableDiffusionPipeline, seed: int) -> LatentBatches:
-    latents = encode_pictures(pipeline.vae, to_pixels(shown.pictures))
-    every_caption = [text for captions in shown.captions for text in captions]
-    text = encode_captions(pipeline.text_encoder, pipeline.tokenizer, ["", *every_caption])
-    captions = text[1:].unflatten(0, (len(latents), len(LANGUAGES)))
-    return LatentBatches(latents, captions, text[0], _BATCH_SIZE, seed)
-
-
-def _save(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    with TemporaryDirectory() as temporary:
-        layers = get_peft_model_state_dict(pipeline.unet)
-        pipeline.save_lora_weights(temporary, unet_lora_layers=layers)
-        with replacing(folder / LORA_FILE) as unfinished:
-            unfinished.write_bytes((Path(temporary) / LORA_FILE).read_bytes())
 
 
 def _shuffled(names: tuple[str, ...]) -> tuple[str, ...]:

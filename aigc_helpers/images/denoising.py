@@ -43,6 +43,21 @@ def encode_captions(
     return torch.cat(parts)
 
 
+def latent_batches(
+    latents: torch.Tensor,
+    captions: Sequence[tuple[str, ...]],
+    text_encoder: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    seed: int,
+) -> LatentBatches:
+    """Return batches of latents with the captions of each, of which all have equally many; they are encoded here."""
+    every_caption = [caption for some in captions for caption in some]
+    text = encode_captions(text_encoder, tokenizer, ["", *every_caption])
+    by_picture = text[1:].unflatten(0, (len(captions), len(captions[0])))
+    return LatentBatches(latents, by_picture, text[0], batch_size, seed)
+
+
 class LatentBatches:
     """Latents with captions, both encoded beforehand, since neither autoencoder nor text encoder is trained here.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +33,14 @@ HELD_OUT_CONCEPTS = (
 LANGUAGES = ("en", "zh")
 COLOURS = tuple(background.name for background in BACKGROUNDS)
 _HELD_OUT = 2  # Backgrounds per concept.
+
+
+class Facts(NamedTuple):
+    """What a caption states: the concept's number, the style, and the background's colour."""
+
+    concept: int
+    style: str
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,23 @@ class EmojiSet:
         if language == "zh":
             return chinese_caption(self.chinese[concept], style, colour)
         return caption(self.english[concept], style, colour)
+
+    def pictures(self, facts: Iterable[Facts]) -> np.ndarray:
+        """Return one picture each: pictures × 64 × 64 × RGB, uint8."""
+        return np.stack([self.picture(*one) for one in facts])
+
+    def captions(self, facts: Iterable[Facts]) -> list[tuple[str, ...]]:
+        """Return the captions of each, one per language in the order of ``LANGUAGES``."""
+        return [tuple(self.caption(*one, language) for language in LANGUAGES) for one in facts]
+
+    def facts(self, styles: Iterable[str], colours_of: Callable[[str], Iterable[str]]) -> list[Facts]:
+        """Return every concept in every style, on the backgrounds that ``colours_of`` gives for its name."""
+        return [
+            Facts(concept, style, colour)
+            for concept, name in enumerate(self.names)
+            for style in styles
+            for colour in colours_of(name)
+        ]
 
     def only(self, names: tuple[str, ...]) -> EmojiSet:
         """Return these concepts alone, in this order.
@@ -117,7 +144,8 @@ def held_out_colours(concept: str) -> tuple[str, ...]:
 
 def training_colours(concept: str) -> tuple[str, ...]:
     """Return the eight backgrounds on which a concept is shown in training."""
-    return tuple(colour for colour in COLOURS if colour not in held_out_colours(concept))
+    held_out = held_out_colours(concept)
+    return tuple(colour for colour in COLOURS if colour not in held_out)
 
 
 def _open_rgba(png: bytes) -> np.ndarray:

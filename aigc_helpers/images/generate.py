@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +14,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from aigc_helpers.errors import ReaderError
+from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.images.prompts import check_prompt
 from aigc_helpers.profile import current_profile
 from aigc_helpers.weights.built import built_folder
+from aigc_helpers.weights.quiet import quiet
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_STEPS = 999
 _DRAWN_AT_ONCE = 32
 _ADAPTER = "lora"
-_TRAINING_FILE = "training.json"
+TRAINING_FILE = "training.json"  # What a base was shown lies beside it, for whoever measures it.
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
         ReaderError: the files are missing, altered, or no Stable Diffusion pipeline.
     """
     folder = sd_folder(folder)
-    with _quiet_libraries():
+    with quiet("diffusers", "transformers"):
         from diffusers import StableDiffusionPipeline
 
         try:
             pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
             raise ReaderError(
-                f"{folder} does not load as a Stable Diffusion pipeline ({_first_line(error)}). It must hold "
+                f"{folder} does not load as a Stable Diffusion pipeline ({first_line(error)}). It must hold "
                 "model_index.json and the folders named there, as pipeline.save_pretrained writes them."
             ) from error
     pipeline.set_progress_bar_config(disable=True)
@@ -76,13 +76,13 @@ def read_shown_in_training(folder: Path | None = None) -> ShownInTraining:
     Raises:
         ReaderError: that file is missing or damaged.
     """
-    path = sd_folder(folder) / _TRAINING_FILE
+    path = sd_folder(folder) / TRAINING_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return ShownInTraining(tuple(content["concepts"]), tuple(content["styles"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReaderError(
-            f"{path} does not say which concepts and styles the model was trained on ({_first_line(error)}). "
+            f"{path} does not say which concepts and styles the model was trained on ({first_line(error)}). "
             "aigc pretrain sd writes this file beside the model."
         ) from error
 
@@ -164,15 +164,15 @@ def load_lora(pipeline: StableDiffusionPipeline, path: Path, scale: float = 1.0)
         tensors = len([name for name in load_file(file) if not name.endswith("alpha")])
     except (OSError, SafetensorError) as error:
         raise ReaderError(
-            f"{file} is damaged or no safetensors file ({_first_line(error)}). Download or train it again."
+            f"{file} is damaged or no safetensors file ({first_line(error)}). Download or train it again."
         ) from error
     try:
-        with _quiet_libraries():
+        with quiet("diffusers", "transformers"):
             # No pickle: such a file could run code.
             pipeline.load_lora_weights(str(file), adapter_name=_ADAPTER, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
         raise ReaderError(
-            f"{file} is no LoRA for this model ({_first_line(error)}). Its card names the base model that it was "
+            f"{file} is no LoRA for this model ({first_line(error)}). Its card names the base model that it was "
             "trained on; load it into that one."
         ) from error
     loaded = _adapter_tensors(pipeline)
@@ -213,27 +213,3 @@ def _lora_file(path: Path) -> Path:
 def _adapter_tensors(pipeline: StableDiffusionPipeline) -> int:
     models = (pipeline.unet, pipeline.text_encoder)
     return sum(f".{_ADAPTER}." in name for model in models for name, _ in model.named_parameters())
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Silence progress bars and advice on loading, such as that torchvision is not installed; nothing here needs it."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
-    for library in libraries:
-        library.set_verbosity(library.CRITICAL)
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, (verbosity, had_progress_bar) in zip(libraries, before, strict=True):
-            library.set_verbosity(verbosity)
-            if had_progress_bar:
-                library.enable_progress_bar()

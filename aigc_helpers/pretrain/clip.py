@@ -26,6 +26,7 @@ from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.images.prompts import CAPTION_TOKENS, build_tokenizer
 from aigc_helpers.paths import DATA
 from aigc_helpers.pretrain.export import export, in_half_precision
+from aigc_helpers.text.batches import pad_batch
 from aigc_helpers.training.fit import FitResult, FitSettings, fit
 from aigc_helpers.weights.store_folder import store_folder
 
@@ -93,11 +94,10 @@ class CaptionedPictures:
         pixels = to_pixels(np.stack(pictures))
         noise = generator.standard_normal(pixels.shape, dtype=np.float32) * _NOISE
         # What stands behind a caption's end has no effect on the loss, so what is padding everywhere is cut off.
-        longest = max(map(len, token_ids))
-        padded = [ids + [self.tokenizer.pad_token_id] * (longest - len(ids)) for ids in token_ids]
+        padded = pad_batch([torch.tensor(ids) for ids in token_ids], self.tokenizer.pad_token_id)
         return {
             "pixel_values": pixels + torch.from_numpy(noise),
-            "input_ids": torch.tensor(padded),
+            "input_ids": padded["input_ids"],
             "facts": {
                 "concepts": torch.from_numpy(drawings // len(STYLES)),
                 "styles": torch.from_numpy(drawings % len(STYLES)),

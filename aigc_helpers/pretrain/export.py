@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 
 import torch
 
-from aigc_helpers.files import replacing
+from aigc_helpers.files import replacing_files
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -26,14 +25,8 @@ def in_half_precision(model: Model) -> Model:
     return copy.deepcopy(model).cpu().half()
 
 
-def export(target: Path, *parts: Savable) -> list[Path]:
-    """Save all parts into one folder and return the files written; each appears whole or not at all."""
-    with TemporaryDirectory() as temporary:
+def export(target: Path, *parts: Savable) -> None:
+    """Save all parts into one folder; each file appears whole or not at all."""
+    with replacing_files(target) as temporary:
         for part in parts:
             part.save_pretrained(temporary)
-        written = []
-        for path in sorted(path for path in Path(temporary).rglob("*") if path.is_file()):
-            written.append(target / path.relative_to(temporary))
-            with replacing(written[-1]) as unfinished:
-                unfinished.write_bytes(path.read_bytes())
-        return written

@@ -15,7 +15,7 @@ from aigc_helpers.paths import DATA
 from aigc_helpers.pretrain.export import export, in_half_precision
 from aigc_helpers.text.batches import LengthBatches
 from aigc_helpers.text.language_modelling import mean_loss, next_token_loss
-from aigc_helpers.text.poems import load_poems, load_regular_shi, run_on
+from aigc_helpers.text.poems import MARKS, load_poems, load_regular_shi, poem_token_ids, run_on
 from aigc_helpers.training.fit import FitResult, FitSettings, fit
 from aigc_helpers.weights.store_folder import store_folder
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 POET_FOLDER = DATA / "poet"
 
 CONTEXT = 96
-LONGEST_POEM = CONTEXT - 2  # Characters: <bos> and <eos> still fit into the context.
+LONGEST_POEM = CONTEXT - MARKS  # Characters.
 # A character seen less often is <unk>: too rare to learn, and its row in the embedding would weigh as much as any.
 LEAST_OCCURRENCES = 10
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
@@ -99,8 +99,7 @@ def poem_batches(tokenizer: PreTrainedTokenizerFast, split: str, batch_size: int
     One poem per row: the place of a character then tells where in its poem it stands, which is how so small a model
     learns to count the characters of a line.
     """
-    poems = [run_on(text) for text in load_regular_shi(split, LONGEST_POEM)["text"]]
-    token_ids = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(poems)["input_ids"]]
+    token_ids = poem_token_ids(tokenizer, load_regular_shi(split, LONGEST_POEM)["text"])
     return LengthBatches(token_ids, None, batch_size, tokenizer.pad_token_id)
 
 

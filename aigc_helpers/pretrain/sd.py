@@ -7,22 +7,21 @@ import logging
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase, set_seed
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
-from aigc_helpers.images.denoising import LatentBatches, denoising_loss, encode_captions, encode_pictures
+from aigc_helpers.images.denoising import LatentBatches, denoising_loss, encode_pictures, latent_batches
 from aigc_helpers.images.emoji import (
     BASE_STYLES,
     HELD_OUT_CONCEPTS,
-    LANGUAGES,
     EmojiSet,
     load_emoji,
     training_colours,
 )
+from aigc_helpers.images.generate import TRAINING_FILE
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.paths import DATA
 from aigc_helpers.pretrain.autoencoder import LATENT_CHANNELS, build_autoencoder
@@ -34,7 +33,6 @@ from aigc_helpers.weights.store_folder import store_folder
 
 logger = logging.getLogger(__name__)
 SD_FOLDER = DATA / "sd"
-TRAINING_FILE = "training.json"  # What the base was shown, for whoever measures it.
 # Two CPU cores learn about this much in an hour: animals, plants, food, and these things.
 _CPU_GROUPS = ("Animals & Nature", "Food & Drink")
 _CPU_THINGS = (
@@ -116,20 +114,12 @@ def training_batches(
 
     Sets the autoencoder's ``scaling_factor``, so that latents have unit variance.
     """
-    shown = [
-        (concept, style, colour)
-        for concept, name in enumerate(emoji.names)
-        for style in BASE_STYLES
-        for colour in training_colours(name)
-    ]
-    pixels = to_pixels(np.stack([emoji.picture(*one) for one in shown]))
+    facts = emoji.facts(BASE_STYLES, training_colours)
     autoencoder.register_to_config(scaling_factor=1.0)
-    latents = encode_pictures(autoencoder, pixels)
+    latents = encode_pictures(autoencoder, to_pixels(emoji.pictures(facts)))
     autoencoder.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
-    captions = [emoji.caption(*one, language) for one in shown for language in LANGUAGES]
-    text = encode_captions(text_encoder, tokenizer, ["", *captions])
-    empty, text = text[0], text[1:].unflatten(0, (len(shown), len(LANGUAGES)))
-    return LatentBatches(latents * autoencoder.config.scaling_factor, text, empty, BATCH_SIZE, seed)
+    latents *= autoencoder.config.scaling_factor
+    return latent_batches(latents, emoji.captions(facts), text_encoder, tokenizer, BATCH_SIZE, seed)
 
 
 def build_unet(seed: int) -> UNet2DConditionModel:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.files import replacing
+from aigc_helpers.files import replacing_files
 from aigc_helpers.profile import current_profile
 from aigc_helpers.text.batches import LengthBatches
 from aigc_helpers.text.classification import classification_loss
-from aigc_helpers.text.generate import ADAPTER_FILES, load_poet
+from aigc_helpers.text.generate import load_poet
 from aigc_helpers.text.language_modelling import next_token_loss
-from aigc_helpers.text.poems import load_poems, run_on
+from aigc_helpers.text.poems import MARKS, load_poems, poem_token_ids, run_on
 from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
 from aigc_helpers.training.fit import FitResult, FitSettings, fit
 from aigc_helpers.weights.install import install
@@ -35,7 +34,6 @@ TUNE_LEARNING_RATE = 5e-3
 _REVIEW_BASES = {"embedded": "all-MiniLM-L6-v2", "full": "bert-base-uncased"}
 _REVIEW_BATCH_SIZE = 32
 _TUNE_BATCH_SIZE = 16
-_MARKS = 2  # <bos> and <eos>
 
 
 class TrainedAdapter(NamedTuple):
@@ -124,7 +122,7 @@ def train_tune_adapter(
     """
     _check_settings(rank, epochs, learning_rate)
     tokenizer, base = load_poet(folder)
-    poems = _regular_ci(tune, base.config.n_positions - _MARKS)
+    poems = _regular_ci(tune, base.config.n_positions - MARKS)
     set_seed(seed)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
@@ -134,8 +132,9 @@ def train_tune_adapter(
         fan_in_fan_out=True,  # GPT-2's Conv1D keeps its weight transposed.
     )
     model = get_peft_model(base, config)
-    token_ids = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(list(map(run_on, poems["text"])))["input_ids"]]
-    batches = LengthBatches(token_ids, None, _TUNE_BATCH_SIZE, tokenizer.pad_token_id, seed)
+    batches = LengthBatches(
+        poem_token_ids(tokenizer, poems["text"]), None, _TUNE_BATCH_SIZE, tokenizer.pad_token_id, seed
+    )
     settings = FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)
     result = fit(model, batches, next_token_loss, settings, folder=checkpoints)
     model.peft_config["default"].base_model_name_or_path = "poet"
@@ -151,19 +150,16 @@ def tune_line_lengths(tune: str) -> str:
     return str(_regular_ci(tune)["line_lengths"].iloc[0])
 
 
-def save_adapter(model: PeftModel, folder: Path) -> list[Path]:
-    """Write the adapter's configuration and weights into ``folder``, each whole or not at all; returns the files.
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter's configuration and weights into ``folder``, each whole or not at all.
 
     Raises:
         ReaderError: the disk is full or the folder is not writable; what was there stays.
     """
-    with TemporaryDirectory() as temporary:
+    with replacing_files(folder) as temporary:
         # PEFT would ask the hub whether the base has gained tokens; none of these adapters adds any.
         model.save_pretrained(temporary, save_embedding_layers=False)
-        for name in ADAPTER_FILES:
-            with replacing(folder / name) as unfinished:
-                unfinished.write_bytes((Path(temporary) / name).read_bytes())
-    return [folder / name for name in ADAPTER_FILES]
+        (temporary / "README.md").unlink()  # PEFT's card is a form not filled in.
 
 
 def _regular_ci(tune: str, longest: int | None = None) -> pandas.DataFrame:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,13 +11,13 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
-from transformers.utils import logging
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.profile import current_profile
 from aigc_helpers.text.poems import parse_poem, run_on
 from aigc_helpers.training.random_state import random_state_kept
 from aigc_helpers.weights.install import install
+from aigc_helpers.weights.quiet import quiet
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -54,7 +52,8 @@ def write_poems(
         model = with_adapter(model, lora, scale)
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     texts: list[str] = []
-    with random_state_kept(), torch.no_grad(), _quiet_transformers():
+    # transformers would take poems that end before others for padded prompts, and warn.
+    with random_state_kept(), torch.no_grad(), quiet("transformers"):
         set_seed(seed)
         while len(texts) < count:
             outputs = model.generate(**inputs, num_return_sequences=min(_BATCH_SIZE, count - len(texts)))
@@ -69,7 +68,7 @@ def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreT
         folder: the model's folder; None takes the one of the catalog.
     """
     folder = folder or install("poet")
-    with _quiet_transformers():
+    with quiet("transformers"):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(current_profile().device)
     return AutoTokenizer.from_pretrained(folder), model.eval()
 
@@ -148,17 +147,3 @@ def _in_lines(text: str) -> str:
         return str(parse_poem(text))
     except ReaderError:
         return text
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence the progress bar of loading, and a warning that takes poems finished before others for padded prompts."""
-    verbosity, had_progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_progress_bar:
-            logging.enable_progress_bar()

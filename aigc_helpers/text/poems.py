@@ -7,6 +7,7 @@ It needs no line breaks, because each line ends with its punctuation.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ from aigc_helpers.weights.install import install
 
 if TYPE_CHECKING:
     import pandas
+    from transformers import PreTrainedTokenizerBase
 
 POEM_FILES = ("tang", "song", "ci")
 POEM_SPLITS = ("train", "validation", "test")
+MARKS = 2  # <bos> and <eos> around a poem's tokens.
 
 _HAN = "〇\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af"
 _LINE = re.compile(f"[{_HAN}]+(?:、[{_HAN}]+)*[，。？！；：]")
@@ -61,6 +64,12 @@ def load_regular_shi(split: str, longest: int) -> pandas.DataFrame:
 def run_on(text: str) -> str:
     """Remove line breaks and all other white space: a poem as the model reads it."""
     return "".join(text.split())
+
+
+def poem_token_ids(tokenizer: PreTrainedTokenizerBase, poems: Iterable[str]) -> list[list[int]]:
+    """Return the token ids of each poem from ``<bos>`` to ``<eos>``, ``MARKS`` more than it has characters."""
+    texts = [run_on(poem) for poem in poems]
+    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
 
 
 @dataclass(frozen=True)
