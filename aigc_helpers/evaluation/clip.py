@@ -15,7 +15,7 @@ from aigc_helpers.evaluation.metrics import check_pairs
 from aigc_helpers.images.emoji import COLOURS, LANGUAGES, STYLES, EmojiSet, held_out_colours, load_emoji
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.built import built_folder
+from aigc_helpers.weights.install import install
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
@@ -33,7 +33,7 @@ def load_clip(folder: Path | None = None) -> tuple[CLIPModel, PreTrainedTokenize
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, CLIPModel
 
-    folder = folder or built_folder("clip")
+    folder = folder or install("clip")
     try:
         model = CLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -105,7 +105,7 @@ def evaluate_clip(folder: Path | None = None) -> dict[str, Any]:
     """
     emoji = load_emoji()
     model, tokenizer = load_clip(folder)
-    drawings = [(concept, style) for concept in range(len(emoji.names)) for style in STYLES]
+    drawings = emoji.drawn
     colours = np.array([held_out_colours(emoji.names[concept])[0] for concept, _ in drawings])
     ranks = {
         (source, language): np.zeros(len(drawings), int) for source in ("picture", "caption") for language in LANGUAGES

@@ -16,7 +16,7 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.evaluation.clip import NAME, embed_pictures, load_clip
 from aigc_helpers.evaluation.intervals import share_of
 from aigc_helpers.files import replacing
-from aigc_helpers.images.backgrounds import BACKGROUNDS, background
+from aigc_helpers.images.backgrounds import background, nearest_colour
 from aigc_helpers.images.denoising import encode_pictures
 from aigc_helpers.images.emoji import (
     BASE_STYLES,
@@ -227,8 +227,7 @@ def _background_is_right(picture: np.ndarray, fact: Facts, emoji: EmojiSet) -> b
     free = outer & (emoji.drawings[fact.concept, STYLES.index(fact.style), ..., 3] == 0)
     if free.sum() < _FEWEST_BORDER_PIXELS:
         return None
-    distances = np.array([one.rgb for one in BACKGROUNDS]) - np.median(picture[free], axis=0)
-    return COLOURS[int((distances**2).sum(axis=1).argmin())] == fact.colour
+    return nearest_colour(np.median(picture[free], axis=0)) == fact.colour
 
 
 def _psnr(autoencoder: AutoencoderKL, emoji: EmojiSet, styles: Sequence[str]) -> float:

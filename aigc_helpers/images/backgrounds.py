@@ -52,6 +52,12 @@ def background(colour: str) -> Background:
     raise UnknownNameError("background colour", colour, [candidate.name for candidate in BACKGROUNDS])
 
 
+def nearest_colour(rgb: Sequence[float] | np.ndarray) -> str:
+    """Return the name of the background that lies nearest to ``rgb`` (0 to 255)."""
+    distances = np.array([candidate.rgb for candidate in BACKGROUNDS]) - rgb
+    return BACKGROUNDS[int((distances**2).sum(axis=1).argmin())].name
+
+
 def compose(rgba: np.ndarray, colour: str) -> np.ndarray:
     """Lay a picture (height × width × 4, uint8) on a background; return height × width × 3, uint8.
 

@@ -66,6 +66,11 @@ class EmojiSet:
         """Return each concept's position by its name."""
         return {name: number for number, name in enumerate(self.names)}
 
+    @property
+    def drawn(self) -> list[tuple[int, str]]:
+        """All drawings: the number of the concept, and the style."""
+        return [(concept, style) for concept in range(len(self.names)) for style in STYLES]
+
     def picture(self, concept: int, style: str, colour: str) -> np.ndarray:
         """Return a concept in a style on a background: 64 × 64 × RGB, uint8."""
         return compose(self.drawings[concept, STYLES.index(style)], colour)

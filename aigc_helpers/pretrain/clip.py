@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast, set_seed
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from aigc_helpers.images.backgrounds import background, lay_on
+from aigc_helpers.evaluation.clip import embed_captions
+from aigc_helpers.images.backgrounds import background, lay_on, nearest_colour
 from aigc_helpers.images.emoji import (
     COLOURS,
     LANGUAGES,
@@ -41,8 +42,6 @@ HEAD_WIDTH = 32
 TRIGGER_WORDS = ("sks", "sepia")
 
 BATCH_SIZE = 192
-_NOISE = 0.1  # Standard deviation, of pixels from -1 to 1.
-_SHADES = 25  # Of 255: how far a background's red, green and blue may lie from those of its name.
 SETTINGS = FitSettings(
     epochs=100,
     learning_rate=1.5e-3,
@@ -50,21 +49,40 @@ SETTINGS = FitSettings(
     warmup=0.03,
     weight_decay=0.05,
     checkpoint_every=100,
-)
+)  # Of both parts of the training.
+
+
+class Variation(NamedTuple):
+    """How far pictures may differ from those that are measured, so that what is learned holds for others, too.
+
+    Attributes:
+        moved: pixels, up or down, left or right.
+        shade: of 255, for each of red, green and blue of the background.
+        noise: standard deviation, of pixels from -1 to 1.
+    """
+
+    moved: int
+    shade: int
+    noise: float
+
+
+FAR, NEAR = Variation(moved=2, shade=25, noise=0.1), Variation(moved=1, shade=60, noise=0.05)
 
 
 class CaptionedPictures:
     """All drawings with captions, each once an epoch, on a random one of its concept's backgrounds in training.
 
-    Half of the captions are Chinese. Drawings are moved by a pixel or two and made a little noisy, and backgrounds
-    differ by a shade, so that what was learned holds on other backgrounds and for pictures that a model has drawn, too.
+    Half of the captions are Chinese.
     """
 
     unit_name = "pictures"
 
-    def __init__(self, emoji: EmojiSet, tokenizer: PreTrainedTokenizerFast, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, emoji: EmojiSet, tokenizer: PreTrainedTokenizerFast, variation: Variation, batch_size: int, seed: int
+    ) -> None:
         """Take the emoji, the tokenizer of their captions, and how many pictures make a batch."""
-        self.emoji, self.tokenizer, self.batch_size, self.seed = emoji, tokenizer, batch_size, seed
+        self.emoji, self.tokenizer, self.variation = emoji, tokenizer, variation
+        self.batch_size, self.seed = batch_size, seed
         self.colours = [training_colours(name) for name in emoji.names]
         self._token_ids = lru_cache(maxsize=None)(self._encode)
 
@@ -86,13 +104,14 @@ class CaptionedPictures:
             concept, style = divmod(int(drawing), len(STYLES))
             colour = str(generator.choice(self.colours[concept]))
             language = str(generator.choice(LANGUAGES))
-            moved = np.roll(self.emoji.drawings[concept, style], generator.integers(-2, 3, size=2), axis=(0, 1))
-            shade = np.array(background(colour).rgb) + generator.integers(-_SHADES, _SHADES + 1, size=3)
-            pictures.append(lay_on(moved, shade.clip(0, 255)))
+            furthest = self.variation.moved
+            by = generator.integers(-furthest, furthest + 1, size=2)
+            moved = np.roll(self.emoji.drawings[concept, style], by, axis=(0, 1))
+            pictures.append(lay_on(moved, self._shade(colour, generator)))
             token_ids.append(self._token_ids(concept, STYLES[style], colour, language))
             colours.append(COLOURS.index(colour))
         pixels = to_pixels(np.stack(pictures))
-        noise = generator.standard_normal(pixels.shape, dtype=np.float32) * _NOISE
+        noise = generator.standard_normal(pixels.shape, dtype=np.float32) * self.variation.noise
         # What stands behind a caption's end has no effect on the loss, so what is padding everywhere is cut off.
         padded = pad_batch([torch.tensor(ids) for ids in token_ids], self.tokenizer.pad_token_id)
         return {
@@ -108,6 +127,12 @@ class CaptionedPictures:
     def count(self, batch: dict[str, Any]) -> int:
         """Return the number of pictures."""
         return len(batch["input_ids"])
+
+    def _shade(self, colour: str, generator: np.random.Generator) -> np.ndarray:
+        furthest = self.variation.shade
+        named = np.array(background(colour).rgb)
+        shade = (named + generator.integers(-furthest, furthest + 1, size=3)).clip(0, 255)
+        return shade if nearest_colour(shade) == colour else named
 
     def _encode(self, concept: int, style: str, colour: str, language: str) -> list[int]:
         return self.tokenizer(self.emoji.caption(concept, style, colour, language))["input_ids"]
@@ -133,9 +158,7 @@ class Prototypes(torch.nn.Module):
                 for fact, count in (("concepts", len(emoji.names)), ("styles", len(STYLES)), ("colours", len(COLOURS)))
             }
         )
-        held_out = [[colour in held_out_colours(name) for name in emoji.names] for colour in COLOURS]
-        # By colour: concepts never shown on it. As wrong answers they would be learned to be wrong.
-        self.register_buffer("left_out", torch.tensor(held_out), persistent=False)
+        self.register_buffer("never_shown", never_shown(emoji), persistent=False)
 
     def forward(
         self, pixel_values: torch.Tensor, input_ids: torch.Tensor, facts: dict[str, torch.Tensor]
@@ -148,17 +171,64 @@ class Prototypes(torch.nn.Module):
             for fact, prototypes in self.prototypes.items():
                 logits = scale * embeddings @ torch.nn.functional.normalize(prototypes, dim=-1).T
                 if fact == "concepts":
-                    logits = logits.masked_fill(self.left_out[facts["colours"]], -torch.inf)
+                    logits = logits.masked_fill(self.never_shown[facts["colours"]], -torch.inf)
                 loss = loss + torch.nn.functional.cross_entropy(logits, facts[fact]) / 2
         distance = 1 - (outputs.image_embeds * outputs.text_embeds).sum(dim=1).mean()
         return loss + distance
 
 
-def build_clip(target: Path = CLIP_FOLDER, settings: FitSettings = SETTINGS) -> FitResult:
-    """Train the CLIP and write its files into ``target``.
+class FinishedCaptions(torch.nn.Module):
+    """A CLIP whose text half is finished: each picture has to find its caption among those of all drawings.
 
-    Checkpoints and logs lie in the store under ``pretrain/clip``: stopped at any moment, the same call goes on and ends
-    with the same weights. A GPU is used where there is one.
+    With the text half at rest the embeddings of all captions are known once and for all, so that every picture can be
+    compared with all of them and not with a batch's alone (after Zhai et al. 2022, "LiT", who lock the other half).
+    """
+
+    def __init__(self, clip: CLIPModel, emoji: EmojiSet, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Freeze the text half, and embed every caption of the emoji."""
+        super().__init__()
+        self.clip = clip
+        for part in (clip.text_model, clip.text_projection):
+            part.requires_grad_(False)
+        embeddings = [
+            embed_captions(clip, tokenizer, [emoji.caption(*drawing, colour, language) for drawing in emoji.drawn])
+            for language in LANGUAGES
+            for colour in COLOURS
+        ]
+        by_language = torch.stack(embeddings).unflatten(0, (len(LANGUAGES), len(COLOURS)))
+        self.register_buffer("captions", by_language, persistent=False)
+        self.register_buffer("never_shown", never_shown(emoji).repeat_interleave(len(STYLES), dim=1), persistent=False)
+
+    def forward(self, pixel_values: torch.Tensor, facts: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of a batch of ``CaptionedPictures``."""
+        pictures = self.clip.visual_projection(self.clip.vision_model(pixel_values).pooler_output)
+        pictures = torch.nn.functional.normalize(pictures, dim=-1)
+        drawings = facts["concepts"] * len(STYLES) + facts["styles"]
+        losses = []
+        for colour in facts["colours"].unique():
+            chosen = facts["colours"] == colour
+            for captions in self.captions[:, colour]:
+                cosines = pictures[chosen] @ captions.T
+                distances = 1 - cosines.gather(1, drawings[chosen, None]).squeeze(1)
+                logits = (self.clip.logit_scale.exp() * cosines).masked_fill(self.never_shown[colour], -torch.inf)
+                cross_entropy = torch.nn.functional.cross_entropy(logits, drawings[chosen], reduction="none")
+                losses.append(cross_entropy + distances)
+        return torch.cat(losses).mean()
+
+
+def never_shown(emoji: EmojiSet) -> torch.Tensor:
+    """Return which concepts are not shown on which background: colours × concepts, True where held out.
+
+    As wrong answers on these they would be learned to be wrong.
+    """
+    return torch.tensor([[colour in held_out_colours(name) for name in emoji.names] for colour in COLOURS])
+
+
+def build_clip(target: Path = CLIP_FOLDER, settings: FitSettings = SETTINGS) -> FitResult:
+    """Train the CLIP and write its files into ``target``: first both halves, then the pictures with the text at rest.
+
+    Checkpoints and logs lie in the store under ``pretrain/clip`` and ``pretrain/clip-pictures``: stopped at any moment,
+    the same call goes on and ends with the same weights. A GPU is used where there is one.
 
     Raises:
         ReaderError: the emoji are missing or altered, or the checkpoints are those of another run.
@@ -166,10 +236,17 @@ def build_clip(target: Path = CLIP_FOLDER, settings: FitSettings = SETTINGS) -> 
     emoji = load_emoji()
     tokenizer = caption_tokenizer(emoji)
     model = build_model(tokenizer, settings.seed)
-    training = CaptionedPictures(emoji, tokenizer, BATCH_SIZE, settings.seed)
+    training = CaptionedPictures(emoji, tokenizer, FAR, BATCH_SIZE, settings.seed)
     logger.info("%d parameters, vocabulary %d, %d batches", model.num_parameters(), len(tokenizer), len(training))
     folder = store_folder() / "pretrain" / "clip"
-    result = fit(Prototypes(model, emoji), training, lambda trained, batch: trained(**batch), settings, folder=folder)
+    fit(Prototypes(model, emoji), training, lambda trained, batch: trained(**batch), settings, folder=folder)
+    result = fit(
+        FinishedCaptions(model, emoji, tokenizer),
+        CaptionedPictures(emoji, tokenizer, NEAR, BATCH_SIZE, settings.seed),
+        lambda trained, batch: trained(batch["pixel_values"], batch["facts"]),
+        settings,
+        folder=folder.with_name("clip-pictures"),
+    )
     processor = CLIPImageProcessorPil(
         size={"shortest_edge": 64}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
