@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from aigc_helpers.panels import rank, sentence
+from aigc_helpers.panels import rank, sampling, sentence
 
 ROWS = [
     {"rank": r, "seed": seed, "trainable_parameters": 1000 * r, "adapter_bytes": 4000 * r, "accuracy": 0.8 + seed / 100}
@@ -54,3 +55,33 @@ def test_the_slider_changes_picture_and_sentence() -> None:
     panel.rank.value = 4
     assert bytes(panel.picture.value) != first_picture
     assert "r = 4" in panel.sentence.value and panel.sentence.value != first_sentence
+
+
+def test_the_three_settings_leave_the_tokens_that_they_should() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    assert sampling.run(logits, 1.0, 0, 1.0).tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05])
+    assert sampling.run(logits, 0.5, 0, 1.0)[0].item() == pytest.approx(0.25 / (0.25 + 0.09 + 0.0225 + 0.0025))
+    assert sampling.run(logits, 1.0, 2, 1.0).tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    # The token that crosses the threshold stays.
+    assert sampling.run(logits, 1.0, 0, 0.6).tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    # Temperature comes first: sharpened, the first token alone reaches 0.6.
+    assert sampling.run(logits, 0.5, 3, 0.6).tolist() == pytest.approx([1, 0, 0, 0])
+
+
+def test_the_sampling_panel_shows_its_sliders_and_writes_with_them() -> None:
+    written_with = []
+
+    def write(temperature: float, top_k: int, top_p: float) -> str:
+        written_with.append((temperature, top_k, top_p))
+        return "<a text>"
+
+    panel = sampling.SamplingPanel(torch.tensor([0.5, 0.3, 0.2]).log(), lambda token: "<ab>"[token : token + 1], write)
+    panel.top_p.value = 1.0
+    assert "3 of 3 tokens" in panel.table.value and "&lt;" in panel.table.value
+    panel.top_k.value = 1
+    assert "1 of 3 tokens" in panel.table.value and "1.000" in panel.table.value
+    assert not written_with
+    panel.temperature.value = 1.5
+    panel.button.click()
+    assert written_with == [(1.5, 1, 1.0)]
+    assert "&lt;a text&gt;" in panel.text.value

@@ -5,21 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.book.exercises import Exercise, Mistake, Test, Text, gives
+from aigc_helpers.book.lora_configurations import is_a_lora_config, target_modules
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def _targets(config: Any) -> set[str]:  # noqa: ANN401 - whatever the reader wrote
-    return set(config.target_modules or ())
-
-
-def _is_a_lora_config(config: Any) -> bool | Text:  # noqa: ANN401
-    from peft import LoraConfig
-
-    if isinstance(config, LoraConfig):
-        return True
-    return Text("my_config must be a LoraConfig(...) of peft.", "my_config 应该是 peft 的 LoraConfig(...)。")
 
 
 def _merge_example(rank: int) -> tuple[Tensor, Tensor, Tensor, float]:
@@ -84,11 +73,11 @@ EXERCISES = [
         "05-2",
         Text("Write a LoraConfig for a classifier.", "为分类任务写一个 LoraConfig。"),
         tests=[
-            _is_a_lora_config,
+            is_a_lora_config,
             lambda config: config.task_type == "SEQ_CLS",
             lambda config: config.r == 4,
             lambda config: config.lora_alpha / config.r == 2,
-            lambda config: _targets(config) == {"query", "key", "value"},
+            lambda config: target_modules(config) == {"query", "key", "value"},
         ],
         mistakes=[
             Mistake(
@@ -101,7 +90,7 @@ EXERCISES = [
             ),
             Mistake(
                 "names of another model",
-                lambda config: bool(_targets(config) & {"q", "k", "v", "q_proj", "k_proj", "v_proj"}),
+                lambda config: bool(target_modules(config) & {"q", "k", "v", "q_proj", "k_proj", "v_proj"}),
                 Text(
                     "Those are names in other models; BERT's are query, key, value.",
                     "那是别的模型里的名字；BERT 的是 query、key、value。",

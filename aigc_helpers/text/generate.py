@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.profile import current_profile
-from aigc_helpers.text.poems import parse_poem, run_on
+from aigc_helpers.text.poems import in_lines, run_on
 from aigc_helpers.training.random_state import random_state_kept
 from aigc_helpers.weights.install import install
 from aigc_helpers.weights.quiet import quiet
@@ -58,7 +58,7 @@ def write_poems(
         while len(texts) < count:
             outputs = model.generate(**inputs, num_return_sequences=min(_BATCH_SIZE, count - len(texts)))
             texts.extend(tokenizer.batch_decode(outputs, skip_special_tokens=True))
-    return [_in_lines(text) for text in texts]
+    return [in_lines(text) for text in texts]
 
 
 def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
@@ -140,10 +140,3 @@ def with_adapter(model: PreTrainedModel, lora: Path, scale: float) -> PeftModel:
         if isinstance(module, LoraLayer):
             module.set_scale("default", scale)
     return adapted.eval()
-
-
-def _in_lines(text: str) -> str:
-    try:
-        return str(parse_poem(text))
-    except ReaderError:
-        return text

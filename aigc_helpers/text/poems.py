@@ -109,3 +109,11 @@ def parse_poem(text: str) -> ParsedPoem:
         rest = joined[len("".join(lines)) :] if joined.startswith("".join(lines)) else joined
         raise ReaderError(f"not a poem: {rest[:20]!r} is no line of Chinese characters that ends with punctuation.")
     return ParsedPoem(lines)
+
+
+def in_lines(text: str) -> str:
+    """Put every line of verse on a line of its own; what is no poem stays as it is."""
+    try:
+        return str(parse_poem(text))
+    except ReaderError:
+        return text

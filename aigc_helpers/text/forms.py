@@ -1,0 +1,109 @@
+"""Texts that keep a form, for the chapter on one adapter per form: right and wrong can be counted.
+
+On the embedded profile a form is a tune of ci: so many characters in each line. On the full profile it is a number of
+words per line, and the texts are film reviews broken into such lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.profile import current_profile
+from aigc_helpers.text import poems
+from aigc_helpers.text.poems import load_poems, parse_poem, run_on
+from aigc_helpers.text.reviews import load_reviews
+
+LONGEST = 94  # Tokens of a poem in the poet's context, without the marks around it.
+
+_TUNES = {"浣溪沙": "Huan xi sha", "菩萨蛮": "Pu sa man", "鹧鸪天": "Zhe gu tian"}
+_WORDS_PER_LINE = (3, 4, 5)
+_FEWEST_LINES, _MOST_LINES = 3, 8
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form, texts that keep it, and the function that tells whether a text does.
+
+    Attributes:
+        name: names the adapter, too: a tune, or ``"3-words"``.
+        label: the same in Latin letters, for figures.
+        rule: the lengths of the lines, such as ``"7-7-7-7-7-7"``; ``"3-3-3-…"`` where their number is free.
+        train: the training texts.
+        test: texts that no training text equals.
+        keeps: tells whether a text has exactly these lines.
+    """
+
+    name: str
+    label: str
+    rule: str
+    train: list[str] = field(repr=False)
+    test: list[str] = field(repr=False)
+    keeps: Callable[[str], bool] = field(repr=False)
+
+
+def load_forms(most: int = 500) -> list[Form]:
+    """Return three forms of the profile in force, with at most ``most`` training texts each."""
+    if current_profile().name == "full":
+        return [_words_form(words, most) for words in _WORDS_PER_LINE]
+    return [_tune_form(tune, label, most) for tune, label in _TUNES.items()]
+
+
+def load_known_texts(most: int = 200) -> list[str]:
+    """Return at most ``most`` held-out texts of the kind that the base has read: Tang poems, or plain English prose."""
+    if current_profile().name == "full":
+        return load_reviews("test")["text"].head(most).tolist()
+    tang = load_poems("tang", "test")
+    texts = [run_on(text) for text in tang[tang["regular"]]["text"]]
+    return [text for text in texts if len(text) <= LONGEST][:most]
+
+
+def line_lengths(text: str) -> str:
+    """Return the length of each line, as in ``"7-7-5-5"``: characters of a poem, or words on the full profile.
+
+    An empty string is returned for what does not consist of lines of verse.
+    """
+    if current_profile().name == "full":
+        return "-".join(str(len(line.split())) for line in text.strip().splitlines())
+    try:
+        return parse_poem(text).line_lengths
+    except ReaderError:
+        return ""
+
+
+def in_lines(text: str) -> str:
+    """Put every line of verse on a line of its own; other texts stay as they are."""
+    if current_profile().name == "full":
+        return text.strip()
+    return poems.in_lines(text)
+
+
+def _tune_form(tune: str, label: str, most: int) -> Form:
+    texts: dict[str, list[str]] = {}
+    rule = ""
+    for split in ("train", "test"):
+        table = load_poems("ci", split)
+        table = table[table["regular"] & (table["form"] == tune)]
+        rule = table["line_lengths"].iloc[0]
+        texts[split] = [run_on(text) for text in table["text"].head(most)]
+    return Form(tune, label, rule, texts["train"], texts["test"], lambda text: line_lengths(text) == rule)
+
+
+def _words_form(words: int, most: int) -> Form:
+    def keeps(text: str) -> bool:
+        lengths = line_lengths(text).split("-")
+        return len(lengths) >= _FEWEST_LINES and set(lengths) == {str(words)}
+
+    train, test = (
+        [broken for text in load_reviews(split)["text"] if keeps(broken := _break_into_lines(text, words))][:most]
+        for split in ("train", "test")
+    )
+    return Form(f"{words}-words", f"{words} words a line", f"{words}-" * _FEWEST_LINES + "…", train, test, keeps)
+
+
+def _break_into_lines(text: str, words: int) -> str:
+    """Return whole lines of ``words`` words each; the words left over at the end are dropped."""
+    found = text.split()
+    count = min(len(found) // words, _MOST_LINES)
+    return "\n".join(" ".join(found[words * line : words * (line + 1)]) for line in range(count))
