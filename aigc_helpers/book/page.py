@@ -47,6 +47,7 @@ pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; line-height: 1.45; }
 .output_error { border-left: 3px solid #c33; }
 table { border-collapse: collapse; margin: .8rem 0; }
 th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: right; }
+.text_cell_render th, .text_cell_render td { text-align: left; }
 img { max-width: 100%; height: auto; }
 .output_png img, .output_jpeg img, .output_svg img { background: #fff; }
 img.formula { background: none; }
