@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from aigc_helpers.cli import evaluate, generate, pretrain, train
+from aigc_helpers.cli import evaluate, generate, inspect, pretrain, train
 from aigc_helpers.cli.usage import WrongUsageError
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import CHAPTERS, REPOSITORY
@@ -72,6 +72,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     install.add_argument("--json", action="store_true", help="print name, profile and folder as JSON")
     install.set_defaults(function=_install)
 
+    inspect.add_parser(commands)
     generate.add_parser(commands)
     evaluate.add_parser(commands)
     train.add_parser(commands)

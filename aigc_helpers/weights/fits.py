@@ -1,0 +1,188 @@
+"""Whether an adapter fits a model: every layer it changes must be there, with the same number of inputs and outputs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.paths import DATA
+from aigc_helpers.weights.adapter_keys import Adapter, AdapterModule, Shaped
+from aigc_helpers.weights.catalog import CATALOG_FILE, load_catalog
+from aigc_helpers.weights.contents import Contents, read_contents
+from aigc_helpers.weights.family import family_of_adapter, family_of_model
+from aigc_helpers.weights.install import asset_folder
+from aigc_helpers.weights.safetensors_header import quoted
+
+_LACKING = {
+    "unet": "it has no UNet",
+    "text_encoder": "it has no text encoder of that layout",
+    "text_encoder_2": "it has no second text encoder",
+    "transformer": "it has no diffusion transformer",
+    "": "it is a pipeline of several models, or one of its parts, and the adapter is for a model of its own",
+}
+# What a task's class puts before the names of the bare model; the bare model's file lacks it.
+_OUTER_NAMES = ("bert.", "roberta.", "distilbert.", "transformer.", "model.", "text_model.")
+_CONV1D = re.compile(r"(^|\.)h\.\d+\.(attn|mlp)\.c_")  # GPT-2 stores these as inputs × outputs.
+# Single files in the layout of the original Stable Diffusion repositories: where their components begin.
+_ORIGINAL_UNET = "model.diffusion_model."
+_ORIGINAL_COMPONENTS = {
+    "unet": (_ORIGINAL_UNET,),
+    "text_encoder": ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer."),
+}
+_ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")  # Some of them in OpenCLIP's layout.
+_ORIGINAL_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether the adapter fits the model called ``model``, and why or why not, in words."""
+
+    model: str
+    fits: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Layer:
+    outputs: int
+    inputs: int
+
+
+def fit_installed(adapter: Adapter, data: Path = DATA) -> list[Fit]:
+    """Compare with every model of the catalog whose files are all on this machine."""
+    fits = []
+    for asset in load_catalog(data / CATALOG_FILE):
+        folder = asset_folder(asset, data)
+        names = [file.name for file in asset.files]
+        is_model = any(Path(name).name == "config.json" for name in names)
+        if is_model and all((folder / name).is_file() for name in names):
+            title = asset.name if asset.profile == "any" else f"{asset.name} ({asset.profile})"
+            fits.append(fit_path(adapter, folder, title))
+    return fits
+
+
+def fit_path(adapter: Adapter, base: Path, title: str) -> Fit:
+    """Compare with the model in a file or folder; one that cannot be read does not fit, and the reason says so."""
+    try:
+        return fit_contents(adapter, read_contents(base), title)
+    except ReaderError as error:
+        return Fit(title, False, str(error))
+
+
+def fit_contents(adapter: Adapter, base: Contents, title: str) -> Fit:
+    """Compare with a model whose headers have been read."""
+    if not base.tensors:
+        return Fit(title, False, f"the layers of a {base.container} file are not known")
+    missing: list[str] = []
+    unequal: list[str] = []
+    not_compared = ""
+    for component in dict.fromkeys(module.component for module in adapter.modules):
+        modules = [module for module in adapter.modules if module.component == component]
+        tensors = _component(base, component)
+        if tensors is None and component.startswith("text_encoder") and _has_original_text_encoder(base):
+            not_compared = "; a text encoder was not compared, for the model names its layers differently"
+            continue
+        if tensors is None:
+            return Fit(title, False, _LACKING[component])
+        if component == "unet" and _is_original(module.path for module in modules) != _is_original(tensors):
+            return _fit_widths(adapter, tensors, title)
+        _compare(modules, tensors, missing, unequal)
+    if not missing and not unequal:
+        compared = "all layers compared" if not_compared else f"all {len(adapter.modules)} layers"
+        return Fit(title, True, f"{compared} are there, with equal widths{not_compared}")
+    here, there = family_of_adapter(adapter), family_of_model(base.tensors)
+    families = f"the adapter is for {here}, the model is {there}; " if here and there and here != there else ""
+    faults = _listed([*(f"it has no layer {name}" for name in missing), *unequal], len(adapter.modules))
+    return Fit(title, False, families + faults)
+
+
+def _component(base: Contents, component: str) -> Mapping[str, Shaped] | None:
+    if "" not in base.components:
+        return base.components.get(component)
+    tensors = base.components[""]
+    original = any(name.startswith(_ORIGINAL_UNET) for name in tensors)
+    if original:
+        beginnings = _ORIGINAL_COMPONENTS.get(component, ())
+        return {
+            name.removeprefix(beginning): tensor
+            for beginning in beginnings
+            for name, tensor in tensors.items()
+            if name.startswith(beginning)
+        } or None
+    is_unet = any(name.startswith("down_blocks.") for name in tensors)
+    if (component == "unet") == is_unet and component in ("unet", "text_encoder", ""):
+        return tensors
+    return None
+
+
+def _has_original_text_encoder(base: Contents) -> bool:
+    return any(name.startswith(_ORIGINAL_TEXT_ENCODERS) for name in base.components.get("", ()))
+
+
+def _is_original(names: Iterable[str]) -> bool:
+    return any(name.startswith(_ORIGINAL_BLOCKS) for name in names)
+
+
+def _fit_widths(adapter: Adapter, tensors: Mapping[str, Shaped], title: str) -> Fit:
+    here, there = family_of_adapter(adapter), family_of_model(tensors)
+    if here and there:
+        words = "both are" if here == there else f"the adapter is for {here}, the model is"
+        return Fit(
+            title, here == there, f"{words} {there}; layers were not compared, for the two name them differently"
+        )
+    return Fit(title, False, "the two name their layers differently, and no width says what the adapter is for")
+
+
+def _compare(
+    modules: list[AdapterModule], tensors: Mapping[str, Shaped], missing: list[str], unequal: list[str]
+) -> None:
+    layers = {
+        _inner(name.removesuffix(".weight")): _layer(name, tensor)
+        for name, tensor in tensors.items()
+        if name.endswith(".weight") and len(tensor.shape) > 1
+    }
+    flattened = {name.replace(".", "_"): layer for name, layer in layers.items()}
+    for module in modules:
+        if module.flattened:
+            layer = flattened.get(module.path.removeprefix("text_model_"))
+        else:
+            layer = layers.get(_inner(module.path))
+        if layer is None:
+            missing.append(quoted(module.path).strip("'\""))
+        elif module.sizes and not _is_equal(module, layer):
+            unequal.append(_difference(module, layer))
+
+
+def _inner(name: str) -> str:
+    while True:
+        outer = next((outer for outer in _OUTER_NAMES if name.startswith(outer)), None)
+        if outer is None:
+            return name
+        name = name.removeprefix(outer)
+
+
+def _layer(name: str, tensor: Shaped) -> _Layer:
+    first, rest = tensor.shape[0], math.prod(tensor.shape[1:])
+    return _Layer(rest, first) if _CONV1D.search(name) else _Layer(first, rest)
+
+
+def _is_equal(module: AdapterModule, layer: _Layer) -> bool:
+    # An embedding stores words × width, and its LoRA multiplies the other way round.
+    embedding = "lora_embedding" in module.names.get("down", "")
+    return module.sizes == ((layer.inputs, layer.outputs) if embedding else (layer.outputs, layer.inputs))
+
+
+def _difference(module: AdapterModule, layer: _Layer) -> str:
+    outputs, inputs = module.sizes or (0, 0)
+    path = quoted(module.path).strip("'\"")
+    if inputs != layer.inputs:
+        return f"{path} takes in {layer.inputs} numbers there, and {inputs} in the adapter"
+    return f"{path} gives out {layer.outputs} numbers there, and {outputs} in the adapter"
+
+
+def _listed(faults: list[str], of: int) -> str:
+    return faults[0] + (f" (the first of {len(faults)} such faults in {of} layers)" if len(faults) > 1 else "")

@@ -1,0 +1,264 @@
+"""A pickle is a program for a small machine that can import and call anything. Here it is read, and nothing is run.
+
+The opcodes are walked with ``pickletools.genops``; imports and calls become plain records on the machine's stack. So
+the names that ``STACK_GLOBAL`` imports are known even where they come out of the memo.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aigc_helpers.errors import ReaderError, first_line
+
+# Torch keeps the numbers outside its pickle, which takes some 200 bytes and 40 opcodes per tensor.
+LARGEST_PICKLE = 20_000_000  # Bytes.
+_MOST_OPCODES = 2_000_000
+
+
+class UnsafePickleError(ReaderError):
+    """A pickle that would import what no weight file needs, or hides what it would import."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """What the pickle would import."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        """Return the dotted name."""
+        return f"{self.module}.{self.name}"
+
+
+@dataclass
+class Call:
+    """What the pickle would call, with which arguments."""
+
+    function: Any
+    arguments: Any
+
+
+@dataclass
+class Persistent:
+    """A reference to something outside the pickle; torch names storages so."""
+
+    identifier: Any
+
+
+@dataclass
+class PickleProgram:
+    """What a pickle would import, and the value it would build, with records in place of every import and call.
+
+    ``fault`` says why reading stopped before the end; the imports up to there are known all the same.
+    """
+
+    imports: dict[Global, None] = field(default_factory=dict)  # In their order, each once.
+    value: Any = None
+    fault: str | None = None
+
+
+_MARK = object()
+_OPAQUE = object()  # A value that says nothing about tensors.
+_CONSTANTS = {
+    **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")),
+    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8")),
+    **dict.fromkeys(("BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")),
+}
+_EXTENSIONS = {"EXT1", "EXT2", "EXT4"}
+_MAKERS = {"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_LIST": list}
+_MAKERS |= {"EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": lambda: _OPAQUE}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+def read_program(path: Path, stream: BinaryIO) -> PickleProgram:
+    """Walk one pickle from where ``stream`` stands to its end, which is where the stream stands afterwards.
+
+    Args:
+        path: the file's name, for messages.
+        stream: holds the pickle.
+
+    Raises:
+        UnsafePickleError: the name of an import is computed while the pickle runs, or stands in Python's extension
+            registry, so that nobody can say beforehand what it would import.
+    """
+    machine = _Machine(path)
+    try:
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(_Limited(stream))):
+            if number >= _MOST_OPCODES:
+                raise ValueError(f"more than {_MOST_OPCODES:,} opcodes")
+            machine.step(opcode.name, argument)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, UnicodeError) as error:
+        machine.program.fault = first_line(error)
+    return machine.program
+
+
+class _Limited:
+    """A stream that gives no more than LARGEST_PICKLE bytes, whatever a pickle claims its strings take."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._left = LARGEST_PICKLE
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size > self._left:
+            raise ValueError(f"more than {LARGEST_PICKLE:,} bytes")
+        self._left -= size
+        return self._stream.read(size)
+
+    def readline(self) -> bytes:
+        line = self._stream.readline(self._left)
+        self._left -= len(line)
+        return line
+
+
+class _Machine:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self.program = PickleProgram()
+
+    def step(self, name: str, argument: Any) -> None:  # noqa: ANN401 - an opcode's argument has any type.
+        if name in _CONSTANTS:
+            self._stack.append(argument)
+        elif name in _MAKERS:
+            self._stack.append(_MAKERS[name]())
+        elif name in _TUPLES:
+            self._stack.append(tuple(self._pop_many(_TUPLES[name])))
+        elif name in _EXTENSIONS:
+            raise UnsafePickleError(
+                f"{self._path} is unsafe: it imports entry {argument} of Python's extension registry, whose name the "
+                "file does not tell. Do not load it."
+            )
+        elif hasattr(self, f"_do_{name.lower()}"):
+            getattr(self, f"_do_{name.lower()}")(argument)
+        elif name not in ("PROTO", "FRAME"):
+            raise ValueError(f"opcode {name}, which no weight file has")
+
+    def _pop_many(self, count: int) -> list[Any]:
+        if count > len(self._stack):
+            raise ValueError("the stack is empty")
+        taken = self._stack[-count:]
+        del self._stack[-count:]
+        return taken
+
+    def _pop_to_mark(self) -> list[Any]:
+        taken = []
+        while (value := self._stack.pop()) is not _MARK:
+            taken.append(value)
+        return taken[::-1]
+
+    def _import(self, module: Any, name: Any) -> Global:  # noqa: ANN401 - checked here.
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise UnsafePickleError(
+                f"{self._path} is unsafe: the name of an import is computed while the pickle runs, so nobody can say "
+                "what it is. Do not load it."
+            )
+        found = Global(module, name)
+        self.program.imports[found] = None
+        return found
+
+    def _store(self, items: list[Any]) -> None:
+        target = self._stack[-1]
+        if isinstance(target, dict):
+            # Other keys are left out: hashing nested tuples from a hostile file may take for ever.
+            pairs = zip(items[::2], items[1::2], strict=True)
+            target.update({key: value for key, value in pairs if isinstance(key, str)})
+
+    def _do_mark(self, _: None) -> None:
+        self._stack.append(_MARK)
+
+    def _do_stop(self, _: None) -> None:
+        self.program.value = self._stack.pop()
+
+    def _do_pop(self, _: None) -> None:
+        self._stack.pop()
+
+    def _do_pop_mark(self, _: None) -> None:
+        self._pop_to_mark()
+
+    def _do_dup(self, _: None) -> None:
+        self._stack.append(self._stack[-1])
+
+    def _do_list(self, _: None) -> None:
+        self._stack.append(self._pop_to_mark())
+
+    def _do_tuple(self, _: None) -> None:
+        self._stack.append(tuple(self._pop_to_mark()))
+
+    def _do_dict(self, _: None) -> None:
+        items = self._pop_to_mark()
+        self._stack.append({})
+        self._store(items)
+
+    def _do_frozenset(self, _: None) -> None:
+        self._pop_to_mark()
+        self._stack.append(_OPAQUE)
+
+    def _do_append(self, _: None) -> None:
+        self._pop_many(1)  # Lists hold no names of tensors.
+
+    def _do_appends(self, _: None) -> None:
+        self._pop_to_mark()
+
+    def _do_additems(self, _: None) -> None:
+        self._pop_to_mark()
+
+    def _do_setitem(self, _: None) -> None:
+        self._store(self._pop_many(2))
+
+    def _do_setitems(self, _: None) -> None:
+        self._store(self._pop_to_mark())
+
+    def _do_put(self, key: int) -> None:
+        self._memo[int(key)] = self._stack[-1]
+
+    _do_binput = _do_long_binput = _do_put
+
+    def _do_memoize(self, _: None) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def _do_get(self, key: int) -> None:
+        self._stack.append(self._memo[int(key)])
+
+    _do_binget = _do_long_binget = _do_get
+
+    def _do_global(self, names: str) -> None:
+        module, _, name = names.partition(" ")
+        self._stack.append(self._import(module, name))
+
+    def _do_stack_global(self, _: None) -> None:
+        self._stack.append(self._import(*self._pop_many(2)))
+
+    def _do_inst(self, names: str) -> None:
+        module, _, name = names.partition(" ")
+        self._stack.append(Call(self._import(module, name), tuple(self._pop_to_mark())))
+
+    def _do_obj(self, _: None) -> None:
+        function, *arguments = self._pop_to_mark()
+        self._stack.append(Call(function, tuple(arguments)))
+
+    def _do_reduce(self, _: None) -> None:
+        function, arguments = self._pop_many(2)
+        ordered = function == Global("collections", "OrderedDict")
+        self._stack.append({} if ordered else Call(function, arguments))
+
+    _do_newobj = _do_reduce
+
+    def _do_newobj_ex(self, _: None) -> None:
+        function, arguments, _ = self._pop_many(3)
+        self._stack.append(Call(function, arguments))
+
+    def _do_build(self, _: None) -> None:
+        self._pop_many(1)  # The state of an object: an OrderedDict's _metadata, for one.
+
+    def _do_persid(self, identifier: str) -> None:
+        self._stack.append(Persistent(identifier))
+
+    def _do_binpersid(self, _: None) -> None:
+        self._stack.append(Persistent(self._stack.pop()))
