@@ -6,12 +6,14 @@ Labels are English, because Colab has no Chinese font; the alt text is in both l
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+    from PIL.Image import Image
 
 # Okabe & Ito, "Color Universal Design", 2008: told apart with every common kind of colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -50,6 +52,20 @@ def show(figure: Figure, alt_en: str, alt_zh: str) -> None:
     alt = f"{alt_en} / {alt_zh}"
     picture = {"image/png": b64encode(as_png(figure)).decode(), "text/plain": alt}
     display(picture, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def show_pictures(pictures: Mapping[str, Image | ArrayLike], alt_en: str, alt_zh: str, columns: int = 4) -> None:
+    """Display pictures under their titles, row by row, pixels enlarged and not smoothed."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(1.8 * columns, 2.0 * rows), layout="constrained")
+    for place, (title, picture) in enumerate(pictures.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_title(title, fontsize=9)
+        axes.axis("off")
+    show(figure, alt_en, alt_zh)
 
 
 def draw_matrix(axes: Axes, values: Sequence[Sequence[float]], number_format: str = ".2f") -> None:

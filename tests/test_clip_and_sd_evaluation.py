@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shipped import needs_sd
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation import clip, sd
+from aigc_helpers.evaluation import clip, drawings, sd
 from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, EmojiSet, Facts, held_out_colours, load_emoji
 from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
-
-pytestmark = needs_sd  # And clip, from which sd is built.
+from aigc_helpers.images.looks import in_sepia
 
 PICTURES = 40
 
@@ -32,8 +30,8 @@ def emoji() -> EmojiSet:
 
 
 @pytest.fixture(scope="module")
-def references(emoji: EmojiSet, tiny_clip) -> sd.References:
-    return sd.References(emoji, tiny_clip[0])
+def references(emoji: EmojiSet, tiny_clip) -> drawings.References:
+    return drawings.References(emoji, tiny_clip[0])
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ def means(figures: dict) -> dict[str, float]:
 
 
 def test_pictures_that_are_the_truth_are_right_in_every_respect(emoji, references, facts) -> None:
-    figures = sd.judge(pictures_of(emoji, facts), facts, references, BASE_STYLES)
+    figures = drawings.judge(pictures_of(emoji, facts), facts, references, BASE_STYLES)
     assert set(means(figures).values()) == {1.0}
     assert set(means(figures)) == {
         "concept by tiny-CLIP",
@@ -70,12 +68,22 @@ def test_each_measure_sees_its_own_mistake(emoji, references, facts) -> None:
         "background": [fact._replace(colour=other[fact.colour]) for fact in facts],
     }
     for what, drawn in wrong.items():
-        figures = means(sd.judge(pictures_of(emoji, drawn), facts, references, BASE_STYLES))
+        figures = means(drawings.judge(pictures_of(emoji, drawn), facts, references, BASE_STYLES))
         for name in figures:
             if name.startswith(what):
                 assert figures[name] <= 0.1, name
         if what != "background":
             assert figures["background"] == 1.0
+
+
+def test_a_computed_look_is_told_from_the_styles_that_it_was_computed_from(emoji, references, facts) -> None:
+    styles = (*BASE_STYLES, "sepia")
+    asked = [fact._replace(style="sepia") for fact in facts]
+    plain = pictures_of(emoji, [fact._replace(style=BASE_STYLES[0]) for fact in facts])
+    figures = drawings.judge(in_sepia(plain), asked, references, styles)
+    assert set(means(figures).values()) == {1.0}
+    assert "background" not in figures, "a look changes the background, too"
+    assert means(drawings.judge(plain, asked, references, styles))["style by tiny-CLIP"] == 0.0
 
 
 def test_a_background_that_the_drawing_hides_is_not_judged(emoji, tiny_clip) -> None:
@@ -87,7 +95,9 @@ def test_a_background_that_the_drawing_hides_is_not_judged(emoji, tiny_clip) -> 
         Facts(everything.number_of["tiger"], style, "red"),
         Facts(everything.number_of["crab"], style, "red"),
     ]
-    figures = sd.judge(pictures_of(everything, shown), shown, sd.References(everything, tiny_clip[0]), ("noto", style))
+    figures = drawings.judge(
+        pictures_of(everything, shown), shown, drawings.References(everything, tiny_clip[0]), ("noto", style)
+    )
     assert figures["pictures without enough border for the background"] == 2
     assert figures["background"]["mean"] == 1.0
 

@@ -8,7 +8,6 @@ import re
 
 import pytest
 import torch
-from shipped import needs_sd
 
 from aigc_helpers.cli import main
 from aigc_helpers.cli.evaluate import format_figures
@@ -103,7 +102,6 @@ def test_the_poet_is_below_both_baselines_and_keeps_its_lines(capsys):
 
 
 @pytest.mark.slow
-@needs_sd
 @pytest.mark.parametrize("model", ["clip", "sd"])
 def test_the_picture_models_print_a_table(model, capsys):
     assert main(["evaluate", model]) == 0

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from shipped import needs_sd
 
 from aigc_helpers.cli import main
 from aigc_helpers.images.emoji import BACKGROUNDS, STYLES, load_emoji
 from aigc_helpers.paths import DATA
 from aigc_helpers.text.generate import write_poems
-from aigc_helpers.weights import built
 
 TIGER = "tiger, noto style, blue background"
 
@@ -72,7 +70,6 @@ def test_what_the_poet_cannot_read_is_said(capsys):
     assert "aigc: the model does not know 龘" in capsys.readouterr().err
 
 
-@needs_sd
 def test_a_picture_goes_to_the_file_named(in_empty_folder, capsys):
     for _ in range(2):
         assert main(["generate", TIGER, "--seed", "0", "--steps", "2", "-o", "pictures/one.png"]) == 0
@@ -81,7 +78,6 @@ def test_a_picture_goes_to_the_file_named(in_empty_folder, capsys):
     assert files_in(in_empty_folder / "pictures") == ["one.png"], "nothing else is left behind"
 
 
-@needs_sd
 def test_several_pictures_are_numbered_and_named_after_the_prompt(in_empty_folder):
     assert main(["generate", TIGER, "-n", "2", "--steps", "2"]) == 0
     stem = "tiger-noto-style-blue-background"
@@ -89,13 +85,11 @@ def test_several_pictures_are_numbered_and_named_after_the_prompt(in_empty_folde
     assert Image.open(f"{stem}-1.png").tobytes() != Image.open(f"{stem}-2.png").tobytes()
 
 
-@needs_sd
 def test_a_chinese_prompt_names_a_file_too(in_empty_folder):
     assert main(["generate", "老虎，noto 风格，蓝色背景", "--steps", "2"]) == 0
     assert files_in(in_empty_folder) == ["老虎-noto-风格-蓝色背景.png"]
 
 
-@needs_sd
 def test_options_for_pictures_reach_the_model(in_empty_folder):
     variants = {
         "plain": [],
@@ -109,14 +103,12 @@ def test_options_for_pictures_reach_the_model(in_empty_folder):
     assert len({Image.open(f"{name}.png").tobytes() for name in variants}) == len(variants)
 
 
-@needs_sd
 def test_a_prompt_the_model_cannot_read_leaves_no_file(in_empty_folder, capsys):
     assert main(["generate", "tiger, frobnicated style", "-o", "tiger.png"]) == 1
     assert "does not know frobnicated" in capsys.readouterr().err
     assert files_in(in_empty_folder) == []
 
 
-@needs_sd
 def test_the_list_has_every_concept_taught_and_all_styles_and_colours_in_both_languages(capsys):
     assert main(["generate", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -127,11 +119,3 @@ def test_the_list_has_every_concept_taught_and_all_styles_and_colours_in_both_la
     assert all(f"{background.name}  {background.chinese}" in lines for background in BACKGROUNDS)
     styles = next(line for line in lines if line.startswith("Styles: "))
     assert all(style in styles for style in STYLES)
-
-
-@pytest.mark.parametrize("arguments", [["generate", "tiger"], ["evaluate", "sd"]])
-def test_a_model_that_is_not_built_yet_says_how_to_build_it(arguments, in_empty_folder, monkeypatch, capsys):
-    monkeypatch.setattr(built, "DATA", in_empty_folder)
-    assert main(arguments) == 1
-    assert f"aigc pretrain {arguments[-1] if arguments[0] == 'evaluate' else 'sd'} builds it" in capsys.readouterr().err
-    assert list(in_empty_folder.iterdir()) == []

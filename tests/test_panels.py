@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from PIL import Image
 
-from aigc_helpers.panels import rank, sampling, sentence
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.panels import picture, rank, sampling, sentence
+from aigc_helpers.panels.picture import PictureSettings
 
 ROWS = [
     {"rank": r, "seed": seed, "trainable_parameters": 1000 * r, "adapter_bytes": 4000 * r, "accuracy": 0.8 + seed / 100}
@@ -85,3 +88,49 @@ def test_the_sampling_panel_shows_its_sliders_and_writes_with_them() -> None:
     panel.button.click()
     assert written_with == [(1.5, 1, 1.0)]
     assert "&lt;a text&gt;" in panel.text.value
+
+
+def plain_picture(settings: PictureSettings) -> Image.Image:
+    """Stands for a model: the seed is the colour, and an empty prompt is refused."""
+    if not settings.prompt:
+        raise ReaderError("the prompt is <empty>.")
+    return Image.new("RGB", (8, 8), (settings.seed, 0, 0))
+
+
+def test_a_picture_is_drawn_and_a_refused_prompt_gives_its_reason() -> None:
+    drawn = picture.run(PictureSettings("tiger", seed=7), plain_picture)
+    assert drawn.picture.getpixel((0, 0)) == (7, 0, 0) and not drawn.refusal
+    assert picture.run(PictureSettings(""), plain_picture) == picture.Drawn(None, "the prompt is <empty>.")
+
+
+def test_other_faults_of_a_painter_are_not_taken_for_a_refusal() -> None:
+    with pytest.raises(ZeroDivisionError):
+        picture.run(PictureSettings("tiger"), lambda settings: 1 // 0)
+
+
+def test_the_picture_panel_draws_with_what_its_fields_show() -> None:
+    asked = []
+
+    def paint(settings: PictureSettings) -> Image.Image:
+        asked.append(settings)
+        return plain_picture(settings)
+
+    first = PictureSettings("a <tiger>")
+    panel = picture.PicturePanel(paint, ["DDIM", "Euler"], first)
+    assert asked == [first]
+    first_view = panel.view.value
+    assert 'alt="a &lt;tiger&gt; · seed 0 · 20 steps · guidance 4 · DDIM"' in first_view
+    panel.negative_prompt.value, panel.seed.value, panel.steps.value = "blue", 9, 5
+    panel.guidance.value, panel.scheduler.value = 7.5, "Euler"
+    assert len(asked) == 1  # The fields alone draw nothing.
+    panel.button.click()
+    assert asked[1] == PictureSettings("a <tiger>", "blue", 9, 5, 7.5, "Euler")
+    assert panel.view.value != first_view and panel.view.value.startswith("<img ")
+
+
+def test_the_picture_panel_says_why_nothing_was_drawn() -> None:
+    panel = picture.PicturePanel(plain_picture, ["DDIM"], PictureSettings("tiger"))
+    panel.prompt.value = ""
+    panel.button.click()
+    assert "<img" not in panel.view.value
+    assert "没有画" in panel.view.value and "the prompt is &lt;empty&gt;." in panel.view.value

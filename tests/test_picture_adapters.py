@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors import safe_open
 from safetensors.torch import load_file
-from shipped import needs_sd
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.images.adapters import (
     LORA_FILE,
-    fluent_test_concepts,
-    in_sepia,
     pictures_for,
     save_picture_adapter,
     train_picture_adapter,
+    unseen_concepts,
 )
 from aigc_helpers.images.emoji import EmojiSet, load_emoji, training_colours
 from aigc_helpers.images.generate import draw, read_shown_in_training, sd_folder
-
-pytestmark = needs_sd
+from aigc_helpers.images.looks import in_sepia
 
 PROMPT = "tiger, noto style, blue background"
 STEPS = 6
@@ -75,6 +74,9 @@ def test_diffusers_alone_reads_the_folder(koala: Path) -> None:
     assert all(name.startswith("unet.") for name in tensors)
     assert any(tensor.abs().max() > 0 for name, tensor in tensors.items() if "lora_B" in name)
     assert {path.name for path in koala.iterdir()} == {LORA_FILE}
+    with safe_open(koala / LORA_FILE, "np") as opened:
+        metadata = json.loads(opened.metadata()["lora_adapter_metadata"])
+    assert metadata["unet.lora_alpha"] == metadata["unet.r"] == 8
 
 
 @pytest.mark.slow
@@ -107,7 +109,7 @@ def test_a_look_is_computed_from_the_concepts_of_the_base(emoji: EmojiSet, conce
 
 
 def test_concepts_for_testing_are_not_among_those_of_training(emoji: EmojiSet, concepts: tuple[str, ...]) -> None:
-    shown, tested = pictures_for("fluent", emoji, concepts), fluent_test_concepts(concepts)
+    shown, tested = pictures_for("fluent", emoji, concepts), unseen_concepts("fluent", concepts)
     names = {english.split(",")[0] for english, _ in shown.captions}
     assert len(tested) == 40 and len(names) == len(concepts) - 40
     assert not names & {emoji.english[emoji.number_of[name]] for name in tested}

@@ -11,13 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from shipped import needs_sd
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.images.generate import draw, draw_many, load_lora, load_pipeline, read_shown_in_training, sd_folder
 from aigc_helpers.paths import DATA
-
-pytestmark = needs_sd
 
 PROMPT = "tiger, noto style, blue background"
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from shipped import needs_sd
 
 from aigc_helpers.cli import main
 from aigc_helpers.files import sha256_of
@@ -115,7 +114,6 @@ def test_the_review_adapter_has_the_settings_of_chapter_05(tmp_path, capsys):
     assert trained == shipped
 
 
-@needs_sd
 @pytest.mark.slow
 def test_a_picture_adapter_can_be_trained_and_used(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigc_helpers.cli.evaluate import format_figures
 from aigc_helpers.cli.usage import seed
 from aigc_helpers.errors import ReaderError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MODELS = ("bert", "poet", "sd")
 _SAMPLED_POEMS = 30
+_JUDGED_PICTURES = 64
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -86,13 +88,18 @@ def _train_poet(options: argparse.Namespace) -> int:
 
 def _train_sd(options: argparse.Namespace) -> int:
     _refuse_file(options.output)
+    from aigc_helpers.evaluation.picture_adapters import evaluate_picture_adapter
     from aigc_helpers.images.adapters import save_picture_adapter, train_picture_adapter
+    from aigc_helpers.images.generate import read_shown_in_training
 
     settings = _given(options, "what", "rank", "learning_rate", "steps", "seed")
     checkpoints = _checkpoints(options.output, options.what)
     trained = train_picture_adapter(**settings, checkpoints=checkpoints)
     save_picture_adapter(trained.pipeline, options.output)
     _finish(trained.result, options.output, checkpoints)
+    concepts = read_shown_in_training().concepts
+    figures = evaluate_picture_adapter(trained.pipeline, options.what, concepts, _JUDGED_PICTURES, options.seed)
+    print(f"shares of {_JUDGED_PICTURES} pictures\n{format_figures(figures)}")
     return 0
 
 

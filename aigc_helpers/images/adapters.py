@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import set_seed
@@ -19,6 +20,7 @@ from aigc_helpers.images.backgrounds import caption, chinese_caption
 from aigc_helpers.images.denoising import denoising_loss, encode_pictures, latent_batches
 from aigc_helpers.images.emoji import BASE_STYLES, HELD_OUT_CONCEPTS, EmojiSet, load_emoji, training_colours
 from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
+from aigc_helpers.images.looks import in_sepia
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.training.fit import FitResult, FitSettings, fit
 
@@ -29,8 +31,6 @@ LORA_FILE = "pytorch_lora_weights.safetensors"  # As diffusers names it.
 TRIGGER_WORD = "sks"
 TEST_CONCEPTS = 40  # Of the base's concepts, kept out of the training of fluent.
 _SEPIA_CONCEPTS = 40
-_SEPIA_DARK, _SEPIA_LIGHT = np.array([45.0, 25.0, 10.0]), np.array([255.0, 240.0, 205.0])
-_LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601.
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 _CONVOLUTIONS = ("conv1", "conv2")  # A look changes every pixel, and 8 x 8 latents have no attention above 4 x 4.
 _BATCH_SIZE = 32
@@ -102,7 +102,6 @@ def train_picture_adapter(
     batches = latent_batches(latents, shown.captions, pipeline.text_encoder, pipeline.tokenizer, _BATCH_SIZE, seed)
     set_seed(seed)
     pipeline.unet.requires_grad_(False)
-    # Alpha equals rank, because files without an alpha are read so.
     config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(defaults.layers))
     pipeline.unet.add_adapter(config)
     settings = FitSettings(
@@ -115,11 +114,14 @@ def train_picture_adapter(
 def save_picture_adapter(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     """Write the LoRA into ``folder``, where ``pipeline.load_lora_weights(folder)`` finds it, whole or not at all.
 
+    Rank and alpha stand in the file's header: without them a file is read as if alpha were the rank.
+
     Raises:
         ReaderError: the disk is full or the folder is not writable; what was there stays.
     """
     with replacing_files(folder) as temporary:
-        pipeline.save_lora_weights(temporary, unet_lora_layers=get_peft_model_state_dict(pipeline.unet))
+        metadata = _collate_lora_metadata({"unet": pipeline.unet})
+        pipeline.save_lora_weights(temporary, get_peft_model_state_dict(pipeline.unet), **metadata)
 
 
 def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> CaptionedPictures:
@@ -149,15 +151,12 @@ def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> 
     return CaptionedPictures(shown.pictures(facts), [(caption(*three), chinese_caption(*three)) for three in words])
 
 
-def fluent_test_concepts(base_concepts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the concepts of the base that a fluent LoRA is not shown in that style."""
-    return _shuffled(base_concepts)[:TEST_CONCEPTS]
-
-
-def in_sepia(pictures: np.ndarray) -> np.ndarray:
-    """Return pictures (… × RGB, uint8) with each pixel's luminance mapped onto a line from dark to light brown."""
-    luminance = (pictures @ _LUMINANCE)[..., None] / 255
-    return (_SEPIA_DARK + luminance * (_SEPIA_LIGHT - _SEPIA_DARK)).round().astype(np.uint8)
+def unseen_concepts(what: str, base_concepts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the concepts of the base that a LoRA for ``what`` is not shown: there one sees what it has learned."""
+    shuffled = _shuffled(base_concepts)
+    if what == "sepia":
+        return shuffled[_SEPIA_CONCEPTS:]
+    return shuffled[:TEST_CONCEPTS] if what == "fluent" else shuffled
 
 
 def _shuffled(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.images.prompts import check_prompt
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.built import built_folder
+from aigc_helpers.weights.install import install
 from aigc_helpers.weights.quiet import quiet
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class ShownInTraining:
 
 
 def sd_folder(folder: Path | None = None) -> Path:
-    """Return ``folder``, or the one that ``aigc pretrain sd`` writes.
+    """Return ``folder``, or the catalog's ``sd``, verified.
 
     Raises:
-        ReaderError: it has not been built.
+        ReaderError: its files are missing or altered.
     """
-    return folder or built_folder("sd")
+    return folder or install("sd", "embedded")
 
 
 def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from transformers import set_seed
 
-from aigc_helpers.images.emoji import STYLES, EmojiSet, training_colours
+from aigc_helpers.images.emoji import EmojiSet, training_colours
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.training.fit import FitSettings, fit
 from aigc_helpers.weights.store_folder import store_folder
@@ -45,7 +45,7 @@ class Pictures:
     def __init__(self, emoji: EmojiSet, batch_size: int, seed: int) -> None:
         """Take the emoji to draw from."""
         self.emoji, self.batch_size, self.seed = emoji, batch_size, seed
-        self.drawings = [(concept, style) for concept in range(len(emoji.names)) for style in STYLES]
+        self.drawings = emoji.drawn
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -5,7 +5,7 @@
 #
 # **What you will be able to do:** find out what your machine can run; say what a weight file is, and predict its size;
 # use a pretrained model twice, once as it is and once with an adapter 300 times smaller than itself; let another one
-# write a poem; and work with this book: predict, run, check, and solve exercises that answer back.
+# write a poem and a third one draw; and work with this book: predict, run, check, and solve exercises that answer back.
 #
 # | | both profiles |
 # |---|---|
@@ -22,7 +22,7 @@
 # {{badge}}
 #
 # **学完本章，你能够：** 弄清自己的机器能跑什么；说出权重文件是什么，并事先算出它有多大；
-# 把一个预训练模型用上两回：一回原样用，一回加上比它小 300 倍的适配器；再让另一个模型写一首诗；
+# 把一个预训练模型用上两回：一回原样用，一回加上比它小 300 倍的适配器；再让另一个模型写一首诗，第三个模型画一张画；
 # 学会使用这本书：先猜、再跑、后核对，还有会给你回话的练习。
 #
 # | | 两种配置相同 |
@@ -423,7 +423,71 @@ for line in poet_tokenizer.batch_decode(poem, skip_special_tokens=True):
 # 句子长短合式，用词也像春天；至于有没有*意思*，那是另一回事，四百万个参数还不够。第 06 章会用适配器教它写别的体裁。
 
 # %% [markdown] lang="en"
-# ## 9 · Exercises that answer back
+# ## 9 · Fourth stop: a model that draws
+#
+# The last one is a Stable Diffusion in miniature. Its parts and its folder are those of the large ones: a tokenizer and a
+# text encoder that read the prompt, a UNet that turns noise into a picture step by step, and an autoencoder that the
+# picture passes through at the end. It draws emoji of 64 × 64 pixels on coloured backgrounds, and reads English and Chinese.
+
+# %% [markdown] lang="zh"
+# ## 9 · 第四站：会画画的模型
+#
+# 最后一个是微型 Stable Diffusion。它的部件和文件夹结构跟大模型一样：分词器和文本编码器负责读提示词，UNet 一步一步把噪声变成画，
+# 最后由自编码器解码成图片。它画的是 64 × 64 像素、带彩色背景的 emoji，中英文提示词都读得懂。
+
+# %%
+from diffusers import StableDiffusionPipeline
+
+painter = StableDiffusionPipeline.from_pretrained(
+    install("sd", "embedded"), torch_dtype=torch.float32
+)
+painter.set_progress_bar_config(disable=True)
+
+
+def paint(prompt, seed=0):
+    noise = torch.Generator().manual_seed(seed)
+    return painter(
+        prompt, num_inference_steps=20, guidance_scale=4, generator=noise
+    ).images[0]
+
+
+# %% [markdown] lang="en"
+# **Predict:** what will be the same in these four pictures, and what different? The first two differ in their language
+# alone, the next in one word of the prompt, the last in the seed.
+
+# %% [markdown] lang="zh"
+# **先猜一猜：** 这四张画，哪里会一样，哪里会不同？前两张只是提示词的语言不同，第三张换了一个词，最后一张换了种子。
+
+# %%
+from aigc_helpers.figures import show_pictures
+
+prompt = "tiger, noto style, blue background"
+pictures = {
+    "blue": paint(prompt),
+    "the same in Chinese": paint("老虎，noto 风格，蓝色背景"),
+    "pink": paint(prompt.replace("blue", "pink")),
+    "blue, seed 1": paint(prompt, seed=1),
+}
+show_pictures(pictures, "Four pictures of a tiger's head.", "四张老虎头像。")
+
+# %% tags=["nbval-check-output"]
+import numpy
+
+from aigc_helpers.images.backgrounds import nearest_colour
+
+corners = [nearest_colour(numpy.asarray(one)[0, 0]) for one in pictures.values()]
+expect_equal(corners, ["blue", "blue", "pink", "blue"], "colours of the corners")
+
+# %% [markdown] lang="en"
+# Prompts are made of the names of emoji, the styles noto and twemoji, and ten colours: it knows nothing else. Chapter 09
+# takes it apart; in chapter 11 you train a LoRA that gives it a style and a subject it has never seen.
+
+# %% [markdown] lang="zh"
+# 提示词由 emoji 的名称、noto 和 twemoji 两种画风、十种颜色组成，别的它都不懂。第 09 章把它拆开来看；
+# 第 11 章训练 LoRA，教它没见过的画风和主题。
+
+# %% [markdown] lang="en"
+# ## 10 · Exercises that answer back
 #
 # An exercise cell has a gap, `...`. Run it as it is: it invites you to try. Write something, run it again: it says
 # whether you are right, recognises common mistakes, and gives a plainer hint with every further try. Nothing leaves
@@ -432,7 +496,7 @@ for line in poet_tokenizer.batch_decode(poem, skip_special_tokens=True):
 # **00-1, change a number.** How many bytes does a model of 110 million parameters take in float16 (2 bytes a number)?
 
 # %% [markdown] lang="zh"
-# ## 9 · 会回话的练习
+# ## 10 · 会回话的练习
 #
 # 练习单元格里有个空，写着 `...`。先原样运行，它会请你试一试；写点什么再运行，它会告诉你对不对，能认出常见错误，
 # 每多试一次提示就更直白。什么都不会离开你的机器。
@@ -490,6 +554,7 @@ check_exercise("00-3", cosine)
 # - A weight file is numbers under names; size = numbers × bytes per number. The architecture is in `config.json`.
 # - An adapter of 300 kB gave a 91 MB model a new skill, and switching it off took the skill away again.
 # - A language model gives every token a probability to come next; writing is drawing from them, one at a time.
+# - A diffusion model turns noise into a picture step by step; the seed is the noise, the prompt says where to go.
 #
 # ## What usually goes wrong
 #
@@ -510,6 +575,7 @@ check_exercise("00-3", cosine)
 # - 权重文件就是带名字的数字；大小 = 个数 × 每个数的字节数。结构写在 `config.json` 里。
 # - 300 kB 的适配器让 91 MB 的模型学会了新本事；一关掉，本事也就没了。
 # - 语言模型给每个 token 一个“排在下一个”的概率；写作就是按概率一个一个地抽。
+# - 扩散模型一步一步把噪声变成画；种子决定噪声，提示词决定方向。
 #
 # ## 常见问题
 #

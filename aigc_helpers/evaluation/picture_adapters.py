@@ -1,0 +1,71 @@
+"""How well a LoRA for the Stable Diffusion in miniature draws what it was trained for, beside the base without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigc_helpers.evaluation.clip import load_clip
+from aigc_helpers.evaluation.drawings import References, judge
+from aigc_helpers.evaluation.sd import GUIDANCE, STEPS
+from aigc_helpers.images.adapters import TRIGGER_WORD, unseen_concepts
+from aigc_helpers.images.backgrounds import caption
+from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, HELD_OUT_CONCEPTS, EmojiSet, Facts, load_emoji
+from aigc_helpers.images.generate import draw_many
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+
+def evaluate_picture_adapter(
+    pipeline: StableDiffusionPipeline, what: str, base_concepts: tuple[str, ...], pictures: int = 128, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Draw the same prompts with the same seeds without the LoRA and with it, and judge both.
+
+    A look or style is asked for on concepts that the LoRA was not shown, on all ten backgrounds; for a new concept the
+    prompts have its trigger word, in the base's styles. How the base draws the same concepts in a style of its own
+    stands beside it: a LoRA should not do worse.
+
+    Args:
+        pipeline: with the LoRA on its UNet, in force.
+        what: the LoRA was trained for: ``"sepia"``, ``"fluent"`` or a concept.
+        base_concepts: those the base was trained on.
+        pictures: how many are drawn of each kind.
+        seed: of the choice of prompts, and of the pictures.
+
+    Returns:
+        ``"base"``, ``"tuned"`` and, for a look or style, ``"base in its own style"``; each as ``judge`` returns it.
+    """
+    everything = load_emoji()
+    clip = load_clip()[0]
+    is_concept = what in HELD_OUT_CONCEPTS
+    emoji = everything.only((*base_concepts, what) if is_concept else base_concepts)
+    asked = everything.only((what,) if is_concept else unseen_concepts(what, base_concepts))
+    facts = _choose(asked, BASE_STYLES if is_concept else (what,), emoji, pictures, seed)
+    styles = BASE_STYLES if is_concept else (*BASE_STYLES, what)
+    references = References(emoji, clip)
+
+    def drawn(some: list[Facts]) -> dict[str, Any]:
+        words = [TRIGGER_WORD if is_concept else emoji.english[one.concept] for one in some]
+        prompts = [caption(word, one.style, one.colour) for word, one in zip(words, some, strict=True)]
+        drawings = draw_many(pipeline, prompts, seed, STEPS, GUIDANCE)
+        return judge(np.stack([np.asarray(one) for one in drawings]), some, references, styles)
+
+    figures = {"tuned": drawn(facts)}
+    pipeline.unet.disable_adapters()
+    figures["base"] = drawn(facts)
+    if not is_concept:
+        figures["base in its own style"] = drawn([one._replace(style=BASE_STYLES[0]) for one in facts])
+    pipeline.unet.enable_adapters()
+    return figures
+
+
+def _choose(asked: EmojiSet, styles: tuple[str, ...], emoji: EmojiSet, count: int, seed: int) -> list[Facts]:
+    """Return ``count`` facts about the concepts of ``asked``, numbered as in ``emoji``; few come repeatedly."""
+    possible = asked.facts(styles, lambda _: COLOURS)
+    numbers = np.random.default_rng(seed).permutation(count) % len(possible)
+    if count <= len(possible):
+        numbers = np.random.default_rng(seed).choice(len(possible), count, replace=False)
+    chosen = [possible[number] for number in numbers]
+    return [one._replace(concept=emoji.number_of[asked.names[one.concept]]) for one in chosen]
