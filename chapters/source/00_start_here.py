@@ -468,7 +468,11 @@ pictures = {
     "pink": paint(prompt.replace("blue", "pink")),
     "blue, seed 1": paint(prompt, seed=1),
 }
-show_pictures(pictures, "Four pictures of a tiger's head.", "四张老虎头像。")
+show_pictures(
+    pictures,
+    "A tiger from the side, four times: three on blue, one on pink.",
+    "侧面的老虎，共四张：三张蓝底，一张粉底。",
+)
 
 # %% tags=["nbval-check-output"]
 import numpy
@@ -479,10 +483,15 @@ corners = [nearest_colour(numpy.asarray(one)[0, 0]) for one in pictures.values()
 expect_equal(corners, ["blue", "blue", "pink", "blue"], "colours of the corners")
 
 # %% [markdown] lang="en"
+# Another seed changes details alone: of each concept and style the model has seen a single drawing. Large models have seen
+# thousands of tigers, and another seed is another tiger.
+#
 # Prompts are made of the names of emoji, the styles noto and twemoji, and ten colours: it knows nothing else. Chapter 09
 # takes it apart; in chapter 11 you train a LoRA that gives it a style and a subject it has never seen.
 
 # %% [markdown] lang="zh"
+# 换种子只改变细节：每个概念、每种画风，模型只见过一张图。大模型见过成千上万只老虎，换个种子就是另一只。
+#
 # 提示词由 emoji 的名称、noto 和 twemoji 两种画风、十种颜色组成，别的它都不懂。第 09 章把它拆开来看；
 # 第 11 章训练 LoRA，教它没见过的画风和主题。
 
