@@ -177,7 +177,10 @@ class _Run(Generic[Batch]):
 
     def train(self) -> FitResult:
         self.model.train()
-        progress = tqdm(total=self.total_steps, initial=self.step, desc="fit", unit="step", leave=False)
+        # Once a second: a notebook's channel drops messages, also the last one, when a thousand of them wait.
+        progress = tqdm(
+            total=self.total_steps, initial=self.step, desc="fit", unit="step", leave=False, mininterval=1.0
+        )
         with progress:
             while self.step < self.total_steps:
                 self._train_one_step()
@@ -237,7 +240,8 @@ class _Run(Generic[Batch]):
                     "Checkpoints from before stay as they are."
                 )
         rate = self.units / self.training_seconds
-        progress.set_postfix_str(f"loss {entries[-1]['loss']:.3f}, {rate:,.0f} {self.batches.unit_name}/s")
+        note = f"loss {entries[-1]['loss']:.3f}, {rate:,.0f} {self.batches.unit_name}/s"
+        progress.set_postfix_str(note, refresh=False)
 
     def _evaluate(self) -> None:
         if self.evaluate is None:

@@ -62,7 +62,6 @@ from aigc_helpers.profile import current_profile
 from aigc_helpers.weights.install import install
 
 disable_progress_bar()
-torch.set_grad_enabled(False)
 device, full_profile = current_profile().device, current_profile().name == "full"
 dtype = torch.float16 if full_profile and device == "cuda" else torch.float32
 repository = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -89,6 +88,7 @@ from aigc_helpers.book.expect import expect, expect_close, expect_equal
 style, other_style = ("watercolour", "pencil") if full_profile else ("noto", "twemoji")
 usual_guidance = 7.5 if full_profile else 4.0
 tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+torch.set_grad_enabled(False)
 sizes = {}
 for name in ("text_encoder", "unet", "vae"):
     part = getattr(pipeline, name)
