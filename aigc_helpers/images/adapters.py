@@ -45,7 +45,7 @@ class _Defaults:
 
 
 _DEFAULTS = {
-    "sepia": _Defaults(rank=8, learning_rate=5e-4, steps=150, layers=_ATTENTION + _CONVOLUTIONS),
+    "sepia": _Defaults(rank=16, learning_rate=3e-3, steps=120, layers=_ATTENTION + _CONVOLUTIONS),
     "fluent": _Defaults(rank=16, learning_rate=1e-3, steps=300, layers=_ATTENTION),
 }
 _CONCEPT_DEFAULTS = _Defaults(rank=8, learning_rate=1e-3, steps=200, layers=_ATTENTION)
