@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aigc_helpers.errors import ReaderError
 from aigc_helpers.profile import current_profile
 from aigc_helpers.text import poems
-from aigc_helpers.text.poems import load_poems, parse_poem, run_on
+from aigc_helpers.text.poems import load_poems, run_on
 from aigc_helpers.text.reviews import load_reviews
 
 LONGEST = 94  # Tokens of a poem in the poet's context, without the marks around it.
@@ -66,10 +65,7 @@ def line_lengths(text: str) -> str:
     """
     if current_profile().name == "full":
         return "-".join(str(len(line.split())) for line in text.strip().splitlines())
-    try:
-        return parse_poem(text).line_lengths
-    except ReaderError:
-        return ""
+    return poems.line_lengths(text)
 
 
 def in_lines(text: str) -> str:

@@ -117,3 +117,11 @@ def in_lines(text: str) -> str:
         return str(parse_poem(text))
     except ReaderError:
         return text
+
+
+def line_lengths(text: str) -> str:
+    """Return the characters per line, as in ``"7-7-5-5"``; an empty string for what is no poem."""
+    try:
+        return parse_poem(text).line_lengths
+    except ReaderError:
+        return ""

@@ -37,8 +37,8 @@ _DECLARED = (
     (r"sd_v?2|stable-diffusion-v2", SD2),
 )
 # Single files in the layout of the original Stable Diffusion repositories.
-_ORIGINAL_UNET, _ORIGINAL_VAE = "model.diffusion_model.", "first_stage_model."
-_ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")
+ORIGINAL_UNET, _ORIGINAL_VAE = "model.diffusion_model.", "first_stage_model."
+ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")  # Some in OpenCLIP's layout.
 
 
 def family_of_model(tensors: Mapping[str, Shaped]) -> str | None:
@@ -86,8 +86,8 @@ def declared_family(metadata: Mapping[str, str]) -> str | None:
 def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | None:
     """Return which part of a model the tensors are; None if their names are of no kind known here."""
     beginnings = {name.partition(".")[0] for name in tensors}
-    if any(name.startswith(_ORIGINAL_UNET) for name in tensors):
-        others = (_ORIGINAL_VAE, *_ORIGINAL_TEXT_ENCODERS)
+    if any(name.startswith(ORIGINAL_UNET) for name in tensors):
+        others = (_ORIGINAL_VAE, *ORIGINAL_TEXT_ENCODERS)
         return "full checkpoint" if any(name.startswith(others) for name in tensors) else "UNet"
     if {"conv_in", "down_blocks", "up_blocks"} <= beginnings:
         return "UNet"

@@ -13,7 +13,7 @@ from aigc_helpers.paths import DATA
 from aigc_helpers.weights.adapter_keys import Adapter, AdapterModule, Shaped
 from aigc_helpers.weights.catalog import CATALOG_FILE, load_catalog
 from aigc_helpers.weights.contents import Contents, read_contents
-from aigc_helpers.weights.family import family_of_adapter, family_of_model
+from aigc_helpers.weights.family import ORIGINAL_TEXT_ENCODERS, ORIGINAL_UNET, family_of_adapter, family_of_model
 from aigc_helpers.weights.install import asset_folder
 from aigc_helpers.weights.safetensors_header import quoted
 
@@ -28,12 +28,10 @@ _LACKING = {
 _OUTER_NAMES = ("bert.", "roberta.", "distilbert.", "transformer.", "model.", "text_model.")
 _CONV1D = re.compile(r"(^|\.)h\.\d+\.(attn|mlp)\.c_")  # GPT-2 stores these as inputs × outputs.
 # Single files in the layout of the original Stable Diffusion repositories: where their components begin.
-_ORIGINAL_UNET = "model.diffusion_model."
 _ORIGINAL_COMPONENTS = {
-    "unet": (_ORIGINAL_UNET,),
+    "unet": (ORIGINAL_UNET,),
     "text_encoder": ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer."),
 }
-_ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")  # Some of them in OpenCLIP's layout.
 _ORIGINAL_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
 
 
@@ -104,7 +102,7 @@ def _component(base: Contents, component: str) -> Mapping[str, Shaped] | None:
     if "" not in base.components:
         return base.components.get(component)
     tensors = base.components[""]
-    original = any(name.startswith(_ORIGINAL_UNET) for name in tensors)
+    original = any(name.startswith(ORIGINAL_UNET) for name in tensors)
     if original:
         beginnings = _ORIGINAL_COMPONENTS.get(component, ())
         return {
@@ -120,7 +118,7 @@ def _component(base: Contents, component: str) -> Mapping[str, Shaped] | None:
 
 
 def _has_original_text_encoder(base: Contents) -> bool:
-    return any(name.startswith(_ORIGINAL_TEXT_ENCODERS) for name in base.components.get("", ()))
+    return any(name.startswith(ORIGINAL_TEXT_ENCODERS) for name in base.components.get("", ()))
 
 
 def _is_original(names: Iterable[str]) -> bool:
