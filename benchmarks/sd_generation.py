@@ -78,6 +78,7 @@ def compare_schedulers(pipeline: StableDiffusionPipeline) -> None:
     from aigc_helpers.evaluation.drawings import References, judge
     from aigc_helpers.images.emoji import held_out_colours, load_emoji
     from aigc_helpers.images.generate import draw_many, read_shown_in_training
+    from aigc_helpers.images.pixels import to_array
 
     shown = read_shown_in_training()
     emoji = load_emoji().only(shown.concepts)
@@ -91,7 +92,7 @@ def compare_schedulers(pipeline: StableDiffusionPipeline) -> None:
         shares = {}
         for steps in _STEPS_JUDGED:
             pictures = draw_many(pipeline, prompts, 0, steps, _GUIDANCE)
-            figures = judge(numpy.stack([numpy.asarray(one) for one in pictures]), facts, references, shown.styles)
+            figures = judge(to_array(pictures), facts, references, shown.styles)
             means = [figures[name]["mean"] for name in ("concept by tiny-CLIP", "style by tiny-CLIP", "background")]
             shares[steps] = means[0]
             print(

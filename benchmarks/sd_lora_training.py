@@ -6,7 +6,7 @@ The plain loop does what diffusers' text-to-image LoRA example does at each step
 UNet, loss, AdamW. The same LoRA (sepia), pictures, captions, order, noise and steps in every contender, so that their
 losses have to agree; each trains in a process of its own, so that its peak memory is its own, and the round is run
 twice, so that a busy machine disturbs all alike. The contenders in between keep only latents, or only text, which
-tells what each of the two is worth.
+tells what each of the two is worth; the last one also lays the UNet's weights out channels last.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from aigc_helpers.images.adapters import CaptionedPictures
+    from aigc_helpers.images.captioned_pictures import CaptionedPictures
 
-_CONTENDERS = ("plain loop", "latents kept", "text kept", "fit, both kept")
+_CONTENDERS = ("plain loop", "latents kept", "text kept", "fit, both kept", "channels last")
 _ROUNDS = 2
 _STEPS, _BATCH_SIZE, _RANK, _LEARNING_RATE = 60, 32, 8, 5e-4
 _COMPARED = 20  # The last so many losses.
@@ -56,6 +56,7 @@ def main() -> None:
 
 def run_one(contender: str) -> dict[str, Any]:
     """Train one contender; returns its figures."""
+    import torch
     from peft import LoraConfig
     from transformers import set_seed
 
@@ -73,7 +74,9 @@ def run_one(contender: str) -> dict[str, Any]:
     modules = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2"]
     config = LoraConfig(r=_RANK, lora_alpha=_RANK, init_lora_weights="gaussian", target_modules=modules)
     pipeline.unet.add_adapter(config)
-    if contender == _CONTENDERS[-1]:
+    if contender == "channels last":
+        pipeline.unet.to(memory_format=torch.channels_last)
+    if contender in ("fit, both kept", "channels last"):
         return _with_fit(pipeline, shown)
     return _with_plain_loop(pipeline, shown, "latents" in contender, "text" in contender)
 

@@ -44,6 +44,22 @@ def test_the_log_is_one_json_object_per_step_and_evaluation(tmp_path: Path) -> N
     assert [entry["step"] for entry in result.log if "loss" in entry] == list(range(1, 31))
 
 
+def test_out_of_memory_says_what_to_lower_first() -> None:
+    def greedy_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return tiny_loss(model, batch) + torch.ones(2**50).sum()  # A petabyte.
+
+    with pytest.raises(ReaderError, match="at step 1, with 8 pictures at once. Lower the batch size first"):
+        fit(tiny_model(), TinyBatches(), greedy_loss, SETTINGS)
+
+
+def test_other_faults_of_the_loss_are_not_taken_for_it() -> None:
+    def wrong_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(batch["inputs"][:, :4]).mean()
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        fit(tiny_model(), TinyBatches(), wrong_loss, SETTINGS)
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     first, _ = train_tiny(tmp_path)
     again, result = train_tiny(tmp_path)

@@ -38,10 +38,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     poet.set_defaults(function=_train_poet)
 
     sd = models.add_parser("sd", help="a look, a style or a concept for pictures")
-    sd.add_argument("what", metavar="WHAT", help="sepia, fluent, or a concept that the base has not seen")
+    sd.add_argument(
+        "what",
+        metavar="WHAT",
+        help="sepia, fluent, a concept the base has not seen, or a folder of pictures with captions",
+    )
     sd.add_argument("--steps", type=int, help="of training (by default what suits WHAT, as with the next two)")
     sd.add_argument("--rank", type=int)
     sd.add_argument("--learning-rate", type=float, help="the peak")
+    sd.add_argument("--skip-faulty", action="store_true", help="leave out pictures of the folder that have a fault")
     sd.set_defaults(function=_train_sd)
 
     for model in (bert, poet, sd):
@@ -89,14 +94,16 @@ def _train_poet(options: argparse.Namespace) -> int:
 def _train_sd(options: argparse.Namespace) -> int:
     _refuse_file(options.output)
     from aigc_helpers.evaluation.picture_adapters import evaluate_picture_adapter
-    from aigc_helpers.images.adapters import save_picture_adapter, train_picture_adapter
+    from aigc_helpers.images.adapters import is_picture_folder, save_picture_adapter, train_picture_adapter
     from aigc_helpers.images.generate import read_shown_in_training
 
-    settings = _given(options, "what", "rank", "learning_rate", "steps", "seed")
-    checkpoints = _checkpoints(options.output, options.what)
+    settings = _given(options, "what", "rank", "learning_rate", "steps", "seed", "skip_faulty")
+    checkpoints = _checkpoints(options.output, Path(options.what).resolve().name)
     trained = train_picture_adapter(**settings, checkpoints=checkpoints)
     save_picture_adapter(trained.pipeline, options.output)
     _finish(trained.result, options.output, checkpoints)
+    if is_picture_folder(options.what):
+        return 0  # What is in the reader's pictures nobody knows, so nothing can be judged.
     concepts = read_shown_in_training().concepts
     figures = evaluate_picture_adapter(trained.pipeline, options.what, concepts, _JUDGED_PICTURES, options.seed)
     print(f"shares of {_JUDGED_PICTURES} pictures\n{format_figures(figures)}")

@@ -12,7 +12,7 @@ import torch
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.evaluation.intervals import share_of
 from aigc_helpers.evaluation.metrics import check_pairs
-from aigc_helpers.images.emoji import COLOURS, LANGUAGES, STYLES, EmojiSet, held_out_colours, load_emoji
+from aigc_helpers.images.emoji import COLOURS, LANGUAGES, STYLES, Facts, held_out_colours, load_emoji
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.profile import current_profile
 from aigc_helpers.weights.install import install
@@ -112,7 +112,7 @@ def evaluate_clip(folder: Path | None = None) -> dict[str, Any]:
     }
     for colour in COLOURS:
         asked = np.flatnonzero(colours == colour)
-        pictures = _embed_drawings(model, emoji, drawings, colour)
+        pictures = embed_pictures(model, emoji.pictures(Facts(*drawing, colour) for drawing in drawings))
         for language in LANGUAGES:
             texts = [emoji.caption(*drawing, colour, language) for drawing in drawings]
             captions = embed_captions(model, tokenizer, texts)
@@ -126,12 +126,6 @@ def evaluate_clip(folder: Path | None = None) -> dict[str, Any]:
         "picture to caption": {language: _shares(ranks["picture", language], styles) for language in LANGUAGES},
         "caption to picture": {language: _shares(ranks["caption", language], styles) for language in LANGUAGES},
     }
-
-
-def _embed_drawings(
-    model: CLIPModel, emoji: EmojiSet, drawings: Sequence[tuple[int, str]], colour: str
-) -> torch.Tensor:
-    return embed_pictures(model, np.stack([emoji.picture(*drawing, colour) for drawing in drawings]))
 
 
 def _ranks(queries: torch.Tensor, candidates: torch.Tensor, right: np.ndarray) -> np.ndarray:

@@ -38,9 +38,9 @@ class References:
         squares = (flat**2).sum(axis=1)[:, None] + (references**2).sum(axis=1)
         return (squares - 2 * flat @ references.T) / flat.shape[1]
 
-    def clip_distances(self, pictures: np.ndarray, style: str, colour: str) -> np.ndarray:
-        """Return 1 - cosine of tiny-CLIP's embeddings: pictures × concepts."""
-        return 1 - (embed_pictures(self.clip, pictures) @ self.embeddings(style, colour).T).numpy()
+    def clip_distances(self, embeddings: torch.Tensor, style: str, colour: str) -> np.ndarray:
+        """Return 1 - cosine of tiny-CLIP's embeddings (as ``embed_pictures`` gives them): pictures × concepts."""
+        return 1 - (embeddings @ self.embeddings(style, colour).T).numpy()
 
     def _draw(self, style: str, colour: str) -> np.ndarray:
         if style in LOOKS:
@@ -71,11 +71,13 @@ def judge(
     right = {
         f"{what} by {how}": np.zeros(len(facts), bool) for what in ("concept", "style") for how in (NAME, "pixels")
     }
+    embeddings = embed_pictures(references.clip, pictures)
     for _, style, colour in sorted({Facts(0, style, colour) for _, style, colour in facts}):
         chosen = np.array([number for number, fact in enumerate(facts) if fact[1:] == (style, colour)])
         named = np.array([facts[number].concept for number in chosen])
-        for how, distances in ((NAME, references.clip_distances), ("pixels", references.pixel_distances)):
-            by_style = {each: distances(pictures[chosen], each, colour) for each in styles}
+        ways = ((NAME, references.clip_distances, embeddings), ("pixels", references.pixel_distances, pictures))
+        for how, distances, judged in ways:
+            by_style = {each: distances(judged[chosen], each, colour) for each in styles}
             right[f"concept by {how}"][chosen] = by_style[style].argmin(axis=1) == named
             own = np.stack([by_style[each][np.arange(len(chosen)), named] for each in styles])
             right[f"style by {how}"][chosen] = own.argmin(axis=0) == list(styles).index(style)

@@ -13,6 +13,7 @@ from aigc_helpers.images.adapters import TRIGGER_WORD, unseen_concepts
 from aigc_helpers.images.backgrounds import caption
 from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, HELD_OUT_CONCEPTS, EmojiSet, Facts, load_emoji
 from aigc_helpers.images.generate import draw_many
+from aigc_helpers.images.pixels import to_array
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -49,8 +50,8 @@ def evaluate_picture_adapter(
     def drawn(some: list[Facts]) -> dict[str, Any]:
         words = [TRIGGER_WORD if is_concept else emoji.english[one.concept] for one in some]
         prompts = [caption(word, one.style, one.colour) for word, one in zip(words, some, strict=True)]
-        drawings = draw_many(pipeline, prompts, seed, STEPS, GUIDANCE)
-        return judge(np.stack([np.asarray(one) for one in drawings]), some, references, styles)
+        drawings = to_array(draw_many(pipeline, prompts, seed, STEPS, GUIDANCE))
+        return judge(drawings, some, references, styles)
 
     figures = {"tuned": drawn(facts)}
     pipeline.unet.disable_adapters()
@@ -64,8 +65,7 @@ def evaluate_picture_adapter(
 def _choose(asked: EmojiSet, styles: tuple[str, ...], emoji: EmojiSet, count: int, seed: int) -> list[Facts]:
     """Return ``count`` facts about the concepts of ``asked``, numbered as in ``emoji``; few come repeatedly."""
     possible = asked.facts(styles, lambda _: COLOURS)
-    numbers = np.random.default_rng(seed).permutation(count) % len(possible)
-    if count <= len(possible):
-        numbers = np.random.default_rng(seed).choice(len(possible), count, replace=False)
+    generator, few = np.random.default_rng(seed), count > len(possible)
+    numbers = generator.permutation(count) % len(possible) if few else generator.choice(len(possible), count, False)
     chosen = [possible[number] for number in numbers]
     return [one._replace(concept=emoji.number_of[asked.names[one.concept]]) for one in chosen]

@@ -10,13 +10,12 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from aigc_helpers.errors import ReaderError
 from aigc_helpers.evaluation.intervals import Interval, share_interval, share_of
 from aigc_helpers.evaluation.kneser_ney import KneserNey
 from aigc_helpers.text.batches import LengthBatches
 from aigc_helpers.text.generate import load_poet, write_poems
 from aigc_helpers.text.language_modelling import mean_loss
-from aigc_helpers.text.poems import MARKS, load_regular_shi, parse_poem, poem_token_ids
+from aigc_helpers.text.poems import MARKS, line_lengths, load_regular_shi, parse_poem, poem_token_ids
 
 _NGRAM_ORDERS = {"unigram": 1, "4-gram": 4}
 _BATCH_SIZE = 32
@@ -71,32 +70,29 @@ def judge_forms(poems: Sequence[str]) -> dict[str, Any]:
     Raises:
         ReaderError: there are no poems.
     """
-    line_lengths = [_line_lengths(poem, only_regular=True) for poem in poems]
-    regular = Counter(lengths for lengths in line_lengths if lengths)
+    regular_lengths = [_regular_line_lengths(poem) for poem in poems]
+    regular = Counter(lengths for lengths in regular_lengths if lengths)
     return {
         "poems": len(poems),
-        "regular_share": share_of([bool(lengths) for lengths in line_lengths]),
+        "regular_share": share_of([bool(lengths) for lengths in regular_lengths]),
         "forms": dict(regular.most_common()),
-        "irregular": [poem for poem, lengths in zip(poems, line_lengths, strict=True) if not lengths],
+        "irregular": [poem for poem, lengths in zip(poems, regular_lengths, strict=True) if not lengths],
     }
 
 
-def share_in_form(poems: Sequence[str], line_lengths: str) -> Interval:
+def share_in_form(poems: Sequence[str], asked: str) -> Interval:
     """Return the share of poems with exactly these line lengths, such as ``"7-7-7-7-7-7"``.
 
     Raises:
         ReaderError: there are no poems.
     """
-    return share_interval(sum(_line_lengths(poem) == line_lengths for poem in poems), len(poems))
+    return share_interval(sum(line_lengths(poem) == asked for poem in poems), len(poems))
 
 
-def _line_lengths(poem: str, only_regular: bool = False) -> str:
-    """Return the characters per line; nothing for what is no poem or, if that is asked, not regular."""
-    try:
-        parsed = parse_poem(poem)
-    except ReaderError:
-        return ""
-    return parsed.line_lengths if parsed.is_regular or not only_regular else ""
+def _regular_line_lengths(poem: str) -> str:
+    """Return the characters per line; nothing for what is no poem, or not regular."""
+    lengths = line_lengths(poem)
+    return lengths if lengths and parse_poem(poem).is_regular else ""
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, split: str, longest: int) -> list[list[int]]:

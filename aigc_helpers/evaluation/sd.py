@@ -30,7 +30,7 @@ from aigc_helpers.images.emoji import (
     training_colours,
 )
 from aigc_helpers.images.generate import draw_many, load_pipeline, read_shown_in_training
-from aigc_helpers.images.pixels import to_pictures, to_pixels
+from aigc_helpers.images.pixels import to_array, to_pictures, to_pixels
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableDiffusionPipeline
@@ -152,7 +152,7 @@ def _draw_facts(
     pipeline: StableDiffusionPipeline, emoji: EmojiSet, facts: Sequence[Facts], language: str, seed: int
 ) -> np.ndarray:
     prompts = [emoji.caption(*fact, language) for fact in facts]
-    return np.stack([np.asarray(picture) for picture in draw_many(pipeline, prompts, seed, STEPS, GUIDANCE)])
+    return to_array(draw_many(pipeline, prompts, seed, STEPS, GUIDANCE))
 
 
 def _psnr(autoencoder: AutoencoderKL, emoji: EmojiSet, styles: Sequence[str]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,11 +18,13 @@ from transformers import set_seed
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.files import replacing_files
 from aigc_helpers.images.backgrounds import caption, chinese_caption
+from aigc_helpers.images.captioned_pictures import CaptionedPictures, read_captioned_pictures
 from aigc_helpers.images.denoising import denoising_loss, encode_pictures, latent_batches
 from aigc_helpers.images.emoji import BASE_STYLES, HELD_OUT_CONCEPTS, EmojiSet, load_emoji, training_colours
 from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
 from aigc_helpers.images.looks import in_sepia
 from aigc_helpers.images.pixels import to_pixels
+from aigc_helpers.images.prompts import check_prompt
 from aigc_helpers.training.fit import FitResult, FitSettings, fit
 
 if TYPE_CHECKING:
@@ -31,24 +34,37 @@ LORA_FILE = "pytorch_lora_weights.safetensors"  # As diffusers names it.
 TRIGGER_WORD = "sks"
 TEST_CONCEPTS = 40  # Of the base's concepts, kept out of the training of fluent.
 _SEPIA_CONCEPTS = 40
-_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-_CONVOLUTIONS = ("conv1", "conv2")  # A look changes every pixel, and 8 x 8 latents have no attention above 4 x 4.
-_BATCH_SIZE = 32
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+CONVOLUTIONS = ("conv1", "conv2")  # A look changes every pixel, and 8 x 8 latents have no attention above 4 x 4.
+_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
-class _Defaults:
+class PictureAdapterSettings:
+    """How a LoRA for pictures is trained.
+
+    Attributes:
+        rank: of every layer.
+        layers: that get one, by the ends of their names.
+        learning_rate: the peak of the schedule.
+        steps: of the optimizer, with 16 pictures each.
+        strength: alpha over rank, the factor of B·A.
+        seed: of weights, order and noise.
+    """
+
     rank: int
+    layers: tuple[str, ...]
     learning_rate: float
     steps: int
-    layers: tuple[str, ...]
+    strength: int = 1
+    seed: int = 0
 
 
-_DEFAULTS = {
-    "sepia": _Defaults(rank=16, learning_rate=3e-3, steps=120, layers=_ATTENTION + _CONVOLUTIONS),
-    "fluent": _Defaults(rank=16, learning_rate=1e-3, steps=300, layers=_ATTENTION),
-}
-_CONCEPT_DEFAULTS = _Defaults(rank=8, learning_rate=1e-3, steps=200, layers=_ATTENTION)
+# As measured in chapter 11.
+SEPIA = PictureAdapterSettings(16, ATTENTION + CONVOLUTIONS, learning_rate=3e-3, steps=150, strength=2)
+_FLUENT = PictureAdapterSettings(16, ATTENTION, learning_rate=1e-3, steps=300)
+_CONCEPT = PictureAdapterSettings(8, ATTENTION, learning_rate=3e-3, steps=80)
+_SETTINGS = {"sepia": SEPIA, "fluent": _FLUENT} | dict.fromkeys(HELD_OUT_CONCEPTS, _CONCEPT)
 
 
 class TrainedPictureAdapter(NamedTuple):
@@ -58,14 +74,6 @@ class TrainedPictureAdapter(NamedTuple):
     result: FitResult
 
 
-@dataclass(frozen=True)
-class CaptionedPictures:
-    """Pictures (count × 64 × 64 × RGB, uint8) and the captions of each, one per language."""
-
-    pictures: np.ndarray
-    captions: list[tuple[str, ...]]
-
-
 def train_picture_adapter(
     what: str,
     rank: int | None = None,
@@ -73,42 +81,88 @@ def train_picture_adapter(
     steps: int | None = None,
     seed: int = 0,
     *,
+    skip_faulty: bool = False,
     checkpoints: Path | None = None,
     base: Path | None = None,
 ) -> TrainedPictureAdapter:
     """Train a LoRA on the pipeline's UNet.
 
     Args:
-        what: ``"sepia"``, ``"fluent"``, or a concept the base has not seen, such as ``"koala"``.
-        rank: of the LoRA; alpha is the same. By default what suits ``what``, as with the next two.
+        what: ``"sepia"``, ``"fluent"``, a concept the base has not seen, such as ``"koala"``, or the path of a folder
+            of pictures with captions.
+        rank: of the LoRA. By default what suits ``what``, as with the next two.
         learning_rate: the peak of the schedule.
         steps: of the optimizer.
         seed: of weights, order and noise.
+        skip_faulty: leave out pictures of a folder that cannot be trained on, instead of refusing it.
         checkpoints: the folder for ``fit``'s checkpoints, from which an interrupted run goes on.
         base: the folder of the pipeline; by default the catalog's.
 
     Raises:
         UnknownNameError: ``what`` is none of them.
-        ReaderError: a number out of its range, the base does not load, or the checkpoints are those of another run.
+        ReaderError: a number out of its range, a picture that cannot be trained on, the base does not load, or the
+            checkpoints are those of another run.
     """
-    defaults = _defaults_of(what)
-    rank = defaults.rank if rank is None else rank
-    learning_rate = defaults.learning_rate if learning_rate is None else learning_rate
-    steps = defaults.steps if steps is None else steps
-    _check_numbers(rank, learning_rate, steps)
+    asked = {"rank": rank, "learning_rate": learning_rate, "steps": steps}
+    given = {name: value for name, value in asked.items() if value is not None}
+    settings = replace(_CONCEPT if is_picture_folder(what) else _settings_for(what), seed=seed, **given)
+    _check_numbers(settings)
     pipeline = load_pipeline(base)
-    shown = pictures_for(what, load_emoji(), read_shown_in_training(base).concepts)
+    if is_picture_folder(what):
+        check_caption = partial(check_prompt, tokenizer=pipeline.tokenizer)
+        shown = read_captioned_pictures(Path(what), _side(pipeline), check_caption, skip_faulty=skip_faulty)
+    else:
+        shown = pictures_for(what, load_emoji(), read_shown_in_training(base).concepts)
+    return TrainedPictureAdapter(pipeline, fit_adapter(pipeline, shown, settings, checkpoints=checkpoints))
+
+
+def is_picture_folder(what: str) -> bool:
+    """Tell whether ``what`` is a folder; a name that can be trained is none, even where a folder is called so."""
+    return what not in _SETTINGS and Path(what).is_dir()
+
+
+def fit_adapter(
+    pipeline: StableDiffusionPipeline,
+    shown: CaptionedPictures,
+    settings: PictureAdapterSettings,
+    *,
+    checkpoints: Path | None = None,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    evaluate_every: int | None = None,
+) -> FitResult:
+    """Put a LoRA on the pipeline's UNet and train it; the rest of the pipeline is frozen and stays as it is.
+
+    Args:
+        pipeline: without adapters.
+        shown: what is to be learned.
+        settings: of the LoRA and its training.
+        checkpoints: the folder for ``fit``'s checkpoints.
+        evaluate: measures in between, as ``fit`` takes it.
+        evaluate_every: so many steps.
+    """
     latents = encode_pictures(pipeline.vae, to_pixels(shown.pictures))
-    batches = latent_batches(latents, shown.captions, pipeline.text_encoder, pipeline.tokenizer, _BATCH_SIZE, seed)
-    set_seed(seed)
+    text = (pipeline.text_encoder, pipeline.tokenizer)
+    batches = latent_batches(latents, shown.captions, *text, _BATCH_SIZE, settings.seed)
+    set_seed(settings.seed)
     pipeline.unet.requires_grad_(False)
-    config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(defaults.layers))
-    pipeline.unet.add_adapter(config)
-    settings = FitSettings(
-        epochs=steps / len(batches), learning_rate=learning_rate, schedule="cosine", warmup=0.05, seed=seed
+    pipeline.unet.add_adapter(
+        LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.strength * settings.rank,
+            init_lora_weights="gaussian",
+            target_modules=list(settings.layers),
+        )
+    )
+    schedule = FitSettings(
+        epochs=settings.steps / len(batches),
+        learning_rate=settings.learning_rate,
+        schedule="cosine",
+        warmup=0.05,
+        seed=settings.seed,
+        evaluate_every=evaluate_every,
     )
     loss = partial(denoising_loss, scheduler=pipeline.scheduler)
-    return TrainedPictureAdapter(pipeline, fit(pipeline.unet, batches, loss, settings, folder=checkpoints))
+    return fit(pipeline.unet, batches, loss, schedule, evaluate=evaluate, folder=checkpoints)
 
 
 def save_picture_adapter(pipeline: StableDiffusionPipeline, folder: Path) -> None:
@@ -135,7 +189,7 @@ def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> 
     Raises:
         UnknownNameError: ``what`` is nothing that a LoRA can be trained on here.
     """
-    _defaults_of(what)
+    _settings_for(what)
     if what == "sepia":
         shown = emoji.only(_shuffled(base_concepts)[:_SEPIA_CONCEPTS])
         facts = shown.facts(BASE_STYLES[:1], training_colours)
@@ -164,18 +218,21 @@ def _shuffled(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(names[number] for number in np.random.default_rng(0).permutation(len(names)))
 
 
-def _defaults_of(what: str) -> _Defaults:
-    if what in HELD_OUT_CONCEPTS:
-        return _CONCEPT_DEFAULTS
-    if what not in _DEFAULTS:
-        raise UnknownNameError("look, style or concept to train", what, (*_DEFAULTS, *HELD_OUT_CONCEPTS))
-    return _DEFAULTS[what]
+def _settings_for(what: str) -> PictureAdapterSettings:
+    if what not in _SETTINGS:
+        raise UnknownNameError("look, style, concept or folder to train", what, _SETTINGS)
+    return _SETTINGS[what]
 
 
-def _check_numbers(rank: int, learning_rate: float, steps: int) -> None:
-    if rank < 1:
-        raise ReaderError(f"a rank of {rank} is not possible: it must be 1 or more.")
-    if not (learning_rate > 0 and math.isfinite(learning_rate)):
-        raise ReaderError(f"a learning rate of {learning_rate:g} is not possible: it must be above 0.")
-    if steps < 1:
-        raise ReaderError(f"{steps} steps are not possible: 1 or more are.")
+def _side(pipeline: StableDiffusionPipeline) -> int:
+    """Return the side of the pictures that the pipeline draws, in pixels."""
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+
+
+def _check_numbers(settings: PictureAdapterSettings) -> None:
+    if settings.rank < 1:
+        raise ReaderError(f"a rank of {settings.rank} is not possible: it must be 1 or more.")
+    if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
+        raise ReaderError(f"a learning rate of {settings.learning_rate:g} is not possible: it must be above 0.")
+    if settings.steps < 1:
+        raise ReaderError(f"{settings.steps} steps are not possible: 1 or more are.")

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from PIL import Image
+
+
+def to_array(pictures: Sequence[Image.Image]) -> np.ndarray:
+    """Stack pictures of one size into pictures × height × width × RGB (uint8)."""
+    return np.stack([np.asarray(picture) for picture in pictures])
 
 
 def to_pixels(pictures: np.ndarray) -> torch.Tensor:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
+from accelerate.utils.memory import should_reduce_batch_size
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
@@ -211,9 +212,7 @@ class _Run(Generic[Batch]):
         epoch, position = divmod(number, len(self.batches))
         batch = self.batches.batch(epoch, position)
         learning_rate = self.scheduler.get_last_lr()[0]
-        with self.accelerator.autocast():
-            loss = self.loss(self.model, send_to_device(batch, self.accelerator.device))
-        self.accelerator.backward(loss)
+        loss = self._forward_and_backward(batch)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         self.scheduler.step()
@@ -222,6 +221,23 @@ class _Run(Generic[Batch]):
         self.units += self.batches.count(batch)
         self._unlogged.append((self.step, loss.detach(), learning_rate))
         self.training_seconds += time.perf_counter() - started
+
+    def _forward_and_backward(self, batch: Any) -> torch.Tensor:  # noqa: ANN401 - whatever the loss takes
+        try:
+            with self.accelerator.autocast():
+                loss = self.loss(self.model, send_to_device(batch, self.accelerator.device))
+            self.accelerator.backward(loss)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            raise ReaderError(
+                f"out of memory at step {self.step + 1}, with {self.batches.count(batch):,} "
+                f"{self.batches.unit_name} at once. Lower the batch size first; then the side of the pictures or the "
+                "length of the texts; then the rank. Gradient checkpointing takes a third more time and far less "
+                "memory: model.enable_gradient_checkpointing() in diffusers, model.gradient_checkpointing_enable() in "
+                "transformers. Checkpoints from before stay as they are."
+            ) from error
+        return loss
 
     def _flush_log(self, progress: tqdm) -> None:
         if not self._unlogged:

@@ -1,0 +1,107 @@
+"""A folder of pictures is trained on whole, or each fault is named: a picture left out in silence spoils a LoRA.
+
+Trainers keep a caption beside each picture, as ``cat.txt`` beside ``cat.png``. Broken downloads, forgotten captions and
+one picture of another size are what such folders come with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigc_helpers.cli import main
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.images.captioned_pictures import read_captioned_pictures
+from aigc_helpers.images.generate import draw
+
+SIDE = 64
+
+
+def accept(caption: str) -> None:
+    """Stand for a tokenizer that knows every word but one."""
+    if "quux" in caption:
+        raise ReaderError("the model does not know quux.")
+
+
+def add(folder: Path, name: str, side: int = 96, caption: str | None = "sks, noto style, blue background") -> Path:
+    path = folder / name
+    Image.new("RGB", (side, side), (40, 80, 210)).save(path)
+    if caption is not None:
+        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with three sound pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg", "c.webp"):
+        add(folder, name)
+    return folder
+
+
+def test_a_sound_folder_is_read_whole(folder: Path) -> None:
+    read = read_captioned_pictures(folder, SIDE, accept)
+    assert read.pictures.shape == (3, SIDE, SIDE, 3) and read.pictures.dtype == np.uint8
+    assert np.abs(read.pictures.astype(int) - (40, 80, 210)).max() <= 8  # JPEG rounds.
+    assert read.captions == [("sks, noto style, blue background",)] * 3
+
+
+def test_transparent_parts_become_white(folder: Path) -> None:
+    Image.new("RGBA", (96, 96), (0, 0, 0, 0)).save(folder / "a.png")
+    assert (read_captioned_pictures(folder, SIDE, accept).pictures[0] == 255).all()
+
+
+def make_broken(folder: Path) -> None:
+    path = add(folder, "d.png")
+    path.write_bytes(path.read_bytes()[:40])
+
+
+FAULTS = {
+    "broken": (make_broken, "d.png: the file is broken, or no picture"),
+    "no picture": (lambda folder: add(folder, "d.png").write_text("<html>"), "d.png: the file is broken, or no"),
+    "no caption": (lambda folder: add(folder, "d.png", caption=None), "d.png: there is no caption d.txt"),
+    "unknown word": (lambda folder: add(folder, "d.png", caption="quux"), "d.png: its caption d.txt: .*know quux"),
+    "another size": (lambda folder: add(folder, "d.png", side=128), "d.png: it is 128 pixels wide, and most are 96"),
+    "too small": (lambda folder: add(folder, "d.png", side=32), "d.png: it is 32 × 32 pixels; a square of 64 or more"),
+    "no square": (
+        lambda folder: Image.new("RGB", (96, 80)).save(add(folder, "d.png")),
+        "d.png: it is 96 × 80 pixels; a square",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_and_skipped_only_on_request(folder: Path, fault: str) -> None:
+    spoil, complaint = FAULTS[fault]
+    spoil(folder)
+    with pytest.raises(ReaderError, match=complaint) as refusal:
+        read_captioned_pictures(folder, SIDE, accept)
+    assert "--skip-faulty" in str(refusal.value) and "a.png" not in str(refusal.value)
+    assert len(read_captioned_pictures(folder, SIDE, accept, skip_faulty=True).pictures) == 3
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none here")
+    with pytest.raises(ReaderError, match="holds no picture to train on"):
+        read_captioned_pictures(tmp_path, SIDE, accept)
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_a_folder_and_writes_nothing_for_a_faulty_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_broken(folder)
+    command = ["train", "sd", str(folder), "--steps", "2", "--learning-rate", "1e-2", "-o", str(tmp_path / "mine")]
+    assert main(command) == 1
+    assert "d.png: the file is broken" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+    assert main([*command, "--skip-faulty"]) == 0
+    prompt = "sks, noto style, blue background"
+    base, tuned = (np.asarray(draw(prompt, steps=4, lora=lora)[0]).astype(int) for lora in (None, tmp_path / "mine"))
+    assert np.abs(base - tuned).max() > 5
