@@ -235,6 +235,33 @@ def test_a_hostile_header_takes_memory_in_proportion_to_its_size(written: Path, 
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    "filling", [b'"a":%b,' % json.dumps(HALF).encode(), b'"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4],"x":0},']
+)
+def test_remarks_on_a_hostile_header_do_not_outgrow_it(written: Path, filling: bytes) -> None:
+    # Here every entry deserves a remark: one tensor's name again and again, the second time with a field unknown.
+    raw = b"{" + filling * (200_000 // len(filling)) + filling.rstrip(b",") + b"}"
+    written.write_bytes(file_of(raw))
+    tracemalloc.start()
+    try:
+        assert len(read_header(written).tensors) == 1
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(raw)
+    finally:
+        tracemalloc.stop()
+
+
+@IN_ONE_FOLDER
+@given(st.integers(0, 2**64 - 1), st.binary(max_size=60))
+def test_no_announced_length_is_believed_beyond_the_file(written: Path, length: int, content: bytes) -> None:
+    written.write_bytes(struct.pack("<Q", length) + content)
+    tracemalloc.start()
+    try:
+        read_or_refuse(written)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_only_the_header_is_held_in_memory_whatever_the_file_takes(written: Path) -> None:
     size = 4_000_000_000
     written.write_bytes(file_of({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}, b""))

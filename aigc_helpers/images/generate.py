@@ -58,7 +58,7 @@ def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
         from diffusers import StableDiffusionPipeline
 
         try:
-            pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+            pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
             raise ReaderError(
                 f"{folder} does not load as a Stable Diffusion pipeline ({first_line(error)}). It must hold "

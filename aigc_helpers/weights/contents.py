@@ -11,6 +11,7 @@ from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.weights.adapter_keys import Shaped
 from aigc_helpers.weights.file_kinds import FIRST_BYTES, GGUF, HDF5, SAFETENSORS, NotAWeightFileError, container_of
 from aigc_helpers.weights.gguf_file import read_gguf
+from aigc_helpers.weights.keras_file import read_keras_file
 from aigc_helpers.weights.safetensors_header import MalformedFileError, SafetensorsHeader, quoted, read_header
 from aigc_helpers.weights.torch_file import read_torch_file
 
@@ -18,7 +19,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 _CONFIG, _PIPELINE = "config.json", "model_index.json"
 # The names that libraries look for first; a folder may also hold variants such as model.fp16.safetensors.
 _USUAL_NAMES = ("model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights", "pytorch_model")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_USUAL_NAMES += ("tf_model",)
+_PICKLES, _KERAS = (".bin", ".pt", ".pth", ".ckpt"), (".h5",)
 _LARGEST_CONFIG = 10_000_000  # Bytes.
 
 
@@ -123,16 +125,17 @@ def _read_pipeline(folder: Path) -> Contents:
 
 
 def _weight_files(folder: Path, remarks: list[str]) -> list[Path]:
-    for suffixes in ((".safetensors",), _PICKLES):
+    for suffixes in ((".safetensors",), _PICKLES, _KERAS):
         files = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
         if not files:
             continue
         pickles = [path.name for path in folder.iterdir() if path.suffix in _PICKLES]
-        if pickles and suffixes != _PICKLES:
+        if pickles and suffixes == (".safetensors",):
             remarks.append(f"{folder.name} also holds pickles, which were not read: {', '.join(sorted(pickles)[:5])}.")
         return _shards(folder, suffixes) or [_one_of(folder, files)]
     raise NotAWeightFileError(
-        f"{folder} holds no weight file (*.safetensors, *.bin, *.pt, *.ckpt). Name the folder or the file that does."
+        f"{folder} holds no weight file (*.safetensors, *.bin, *.pt, *.ckpt, *.h5). Name the folder or the file that "
+        "does."
     )
 
 
@@ -180,8 +183,12 @@ def _read_file(path: Path, component: str, contents: Contents) -> None:
         contents.metadata |= {key: str(value) for key, value in gguf.values.items()}
         contents.container, tensors = GGUF, dict(gguf.tensors)
     elif container == HDF5:
-        contents.container, tensors = HDF5, {}
-        contents.remarks.append("Keras and TensorFlow write such files. Only its first bytes were read.")
+        keras = read_keras_file(path)
+        contents.container, tensors = HDF5, dict(keras.tensors)
+        contents.remarks += [
+            *keras.remarks,
+            "Keras and TensorFlow write such files. Names and shapes are those that it gets as safetensors.",
+        ]
     else:
         torch_file = read_torch_file(path, container)
         contents.container, tensors = torch_file.container, dict(torch_file.tensors)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import struct
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,18 @@ from aigc_helpers.weights.pickle_program import (
 from aigc_helpers.weights.safetensors_header import MalformedFileError, quoted
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What the library raises for changed bytes: a name that is no UTF-8 is a ValueError, a short field a struct.error.
+_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zipfile.zlib.error, RuntimeError, OSError, ValueError, struct.error)
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # The first of the pickles in torch's legacy format.
 _PICKLES_BEFORE_THE_NUMBERS = 5
 _STORAGES = {
     **{"FloatStorage": "F32", "DoubleStorage": "F64", "HalfStorage": "F16", "BFloat16Storage": "BF16"},
     **{"LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8"},
     **{"BoolStorage": "BOOL", "ComplexFloatStorage": "C64", "UntypedStorage": "U8"},
+}
+# Newer dtypes have no class of storages: their tensors name the dtype itself, as the seventh argument.
+_DTYPE_NAMES = _STORAGES | {
+    **{"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "uint16": "U16", "uint32": "U32", "uint64": "U64"},
 }
 _TORCH_NAMES = {
     *_STORAGES,
@@ -46,7 +54,13 @@ _ALLOWED = {
     "collections": {"OrderedDict", "Counter", "defaultdict"},
     "torch": _TORCH_NAMES,
     "torch.storage": {"UntypedStorage", "TypedStorage"},
-    "torch._utils": {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state"},
+    "torch._utils": {
+        "_rebuild_tensor",
+        "_rebuild_tensor_v2",
+        "_rebuild_tensor_v3",
+        "_rebuild_parameter",
+        "_rebuild_parameter_with_state",
+    },
     "torch._tensor": {"_rebuild_from_type_v2"},
     "torch.nn.parameter": {"Parameter"},
     "torch.serialization": {"_get_layout"},
@@ -88,7 +102,7 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
         MalformedFileError: the zip or the pickle is damaged.
         UnsafePickleError: the pickle would import something that tensors do not need; the message names it.
     """
-    programs = list(_programs_in_zip(path) if container == ZIP else _programs_in_row(path))
+    programs = [program for program, _ in pickles_of(path, container)]
     imports = list(dict.fromkeys(each for program in programs for each in program.imports))
     strangers = [each for each in imports if each.name not in _ALLOWED.get(each.module, ())]
     if strangers:
@@ -110,23 +124,52 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
     return TorchFile(kind, tensors, tuple(map(str, imports)))
 
 
-def _programs_in_zip(path: Path) -> Iterator[PickleProgram]:
+def pickles_of(path: Path, container: str) -> Iterator[tuple[PickleProgram, bytes]]:
+    """Yield every pickle of a torch file, read and as bytes; together at most ``LARGEST_PICKLE`` bytes.
+
+    Args:
+        path: the file.
+        container: ``"zip"`` or ``"pickle"``, as ``container_of`` returns it.
+
+    Raises:
+        NotAWeightFileError: a zip without torch's pickle.
+        MalformedFileError: the zip is damaged, or its pickles are longer than any of torch's.
+        UnsafePickleError: a pickle hides the name of what it would import.
+    """
+    return _pickles_in_zip(path) if container == ZIP else _pickles_in_row(path)
+
+
+def _pickles_in_zip(path: Path) -> Iterator[tuple[PickleProgram, bytes]]:
+    with reading_zip(path) as archive:
+        members = archive.infolist()
+        pickles = [member for member in members if member.filename.endswith(".pkl")]
+        if not any(member.filename.rpartition("/")[2] == "data.pkl" for member in pickles):
+            _refuse_other_zip(path, members)
+        left = LARGEST_PICKLE
+        for member in pickles:
+            # Every pickle, not only the one that torch opens: TorchScript has several.
+            left -= member.file_size
+            if left < 0 or member.compress_type not in _COMPRESSIONS:
+                raise MalformedFileError(
+                    f"{path} is no valid torch file: its pickle {quoted(member.filename)} takes "
+                    f"{member.file_size:,} bytes, or is packed as torch never packs. Do not load it."
+                )
+            with archive.open(member) as opened:
+                raw = opened.read(LARGEST_PICKLE)
+            yield read_program(path, io.BytesIO(raw)), raw
+
+
+@contextmanager
+def reading_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip whose list of members is no longer than a weight file's.
+
+    Raises:
+        MalformedFileError: it is damaged.
+    """
     try:
         with _LimitedFile(path) as opened_file, zipfile.ZipFile(opened_file) as archive:
-            members = archive.infolist()
-            pickles = [member for member in members if member.filename.endswith(".pkl")]
-            if not any(member.filename.rpartition("/")[2] == "data.pkl" for member in pickles):
-                _refuse_other_zip(path, members)
-            for member in pickles:
-                # Every pickle, not only the one that torch opens: TorchScript has several.
-                if member.file_size > LARGEST_PICKLE or member.compress_type not in _COMPRESSIONS:
-                    raise MalformedFileError(
-                        f"{path} is no valid torch file: its pickle {quoted(member.filename)} takes "
-                        f"{member.file_size:,} bytes, or is packed as torch never packs. Do not load it."
-                    )
-                with archive.open(member) as opened:
-                    yield read_program(path, io.BytesIO(opened.read(LARGEST_PICKLE)))
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, NotImplementedError, RuntimeError, OSError) as error:
+            yield archive
+    except _ZIP_FAULTS as error:
         raise MalformedFileError(
             f"{path} is a zip that cannot be read ({first_line(error)}): the download stopped, or changed it. Download "
             "it again."
@@ -143,15 +186,15 @@ def _refuse_other_zip(path: Path, members: list[zipfile.ZipInfo]) -> None:
     )
 
 
-def _programs_in_row(path: Path) -> Iterator[PickleProgram]:
-    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+def _pickles_in_row(path: Path) -> Iterator[tuple[PickleProgram, bytes]]:
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         # Mapped, so that reading stops at the file's end whatever length a pickle claims.
-        first = read_program(path, _MappedStream(stream))
-        yield first
-        if first.fault or first.value != _MAGIC_NUMBER:
-            return  # One pickle, and pickle.load reads no further.
-        for _ in range(_PICKLES_BEFORE_THE_NUMBERS - 1):
-            yield read_program(path, _MappedStream(stream))
+        for number in range(_PICKLES_BEFORE_THE_NUMBERS):
+            start = mapped.tell()
+            program = read_program(path, _MappedStream(mapped))
+            yield program, mapped[start : mapped.tell()]
+            if number == 0 and (program.fault or program.value != _MAGIC_NUMBER):
+                return  # One pickle, and pickle.load reads no further.
 
 
 class _LimitedFile(io.FileIO):
@@ -208,9 +251,11 @@ def _tensor(value: Any) -> PickledTensor | None:  # noqa: ANN401 - whatever stan
     if not isinstance(storage, Persistent) or not isinstance(storage.identifier, tuple) or len(storage.identifier) < 2:
         return None
     kind = storage.identifier[1]
+    if value.function.name == "_rebuild_tensor_v3" and len(value.arguments) > 6:
+        kind = value.arguments[6]
     if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
         return None
-    return PickledTensor(_STORAGES.get(kind.name, kind.name) if isinstance(kind, Global) else "unknown", shape)
+    return PickledTensor(_DTYPE_NAMES.get(kind.name, kind.name) if isinstance(kind, Global) else "unknown", shape)
 
 
 def _is_parameter(value: Any) -> bool:  # noqa: ANN401 - whatever stands in the pickle.

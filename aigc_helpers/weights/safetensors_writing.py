@@ -1,0 +1,37 @@
+"""Writing safetensors whole or not at all, with a full disk called a full disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aigc_helpers.errors import ReaderError, first_line
+from aigc_helpers.files import replacing
+
+
+def write_safetensors(save: Callable[..., None], tensors: Mapping[str, Any], source: object, target: Path) -> None:
+    """Write ``tensors`` with the header that transformers asks for.
+
+    Args:
+        save: ``save_file`` of ``safetensors.torch`` or of ``safetensors.numpy``.
+        tensors: by name; contiguous, and none sharing another's memory.
+        source: where they come from, for messages.
+        target: the file.
+
+    Raises:
+        ReaderError: the disk is full, the folder not writable, or a tensor of a kind that safetensors does not have.
+    """
+    from safetensors import SafetensorError
+
+    with replacing(target) as temporary:
+        try:
+            save(dict(tensors), temporary, metadata={"format": "pt"})
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            system = re.search(r"\(os error (\d+)\)", str(error))
+            if system:  # The library's error hides the system's, whose number says what to do.
+                raise OSError(int(system[1]), first_line(error)) from error
+            raise ReaderError(
+                f"{source} holds what safetensors has no place for ({first_line(error)}). Nothing was written."
+            ) from error
