@@ -12,6 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
+from faulty_server import FaultyServer
 from loopback_hub import LoopbackHub
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
@@ -140,7 +143,7 @@ def test_the_hub_gives_the_pinned_commit(data: Path, monkeypatch: pytest.MonkeyP
 def test_a_flipped_byte_from_the_hub_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackHub({"config.json": CONFIG, "model.safetensors": b"\1" + WEIGHTS[1:]}) as hub:
         hub.serve_to(monkeypatch)
-        with pytest.raises(ReaderError, match="model.safetensors is not the file of the catalog"):
+        with pytest.raises(ReaderError, match="model.safetensors is not the file that was asked for: its sha256"):
             install("online", "full", data=data)
     assert in_place(data.parent / "store") == {}
 
@@ -151,6 +154,73 @@ def test_a_hub_without_the_file_is_said_in_one_line(data: Path, monkeypatch: pyt
         with pytest.raises(ReaderError, match="the hub did not give someone/tiny/model.safetensors"):
             install("online", "full", data=data)
     assert in_place(data.parent / "store") == {}
+
+
+@pytest.mark.parametrize("altered", [False, True])
+def test_what_the_hubs_own_cache_holds_is_used_offline_if_it_is_right(
+    data: Path, monkeypatch: pytest.MonkeyPatch, altered: bool
+) -> None:
+    import huggingface_hub.constants as constants
+
+    revision = "0123456789012345678901234567890123456789"
+    snapshot = data.parent / "cache" / "models--someone--tiny" / "snapshots" / revision
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes(CONFIG)
+    (snapshot / "model.safetensors").write_bytes(WEIGHTS[::-1] if altered else WEIGHTS)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(data.parent / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if altered:
+        with pytest.raises(ReaderError, match="HF_HUB_OFFLINE is set, so the hub was not asked for someone/tiny/model"):
+            install("online", "full", data=data)
+        assert in_place(data.parent / "store") == {}
+    else:
+        assert in_place(install("online", "full", data=data)) == {"config.json": CONFIG, "model.safetensors": WEIGHTS}
+
+
+def test_an_address_and_a_folder_are_sources_too(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = data.parent / "origin"
+    origin.mkdir()
+    (origin / "config.json").write_bytes(CONFIG)
+    with FaultyServer(WEIGHTS) as server, (data / "catalog.toml").open("a", encoding="utf-8") as catalog:
+        folder = f'{{ kind = "folder", folder = "{origin.as_posix()}" }}'
+        each = f'{folder}, {{ kind = "url", address = "{server.url("{name}")}" }}'
+        for name, content in (("config.json", CONFIG), ("model.safetensors", WEIGHTS)):
+            asset = name.partition(".")[0]
+            catalog.write(f'\n[{asset}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{each}]\n[{asset}.any.files]\n')
+            catalog.write(entry(name, content))
+        catalog.flush()
+        assert in_place(install("config", data=data)) == {"config.json": CONFIG}
+        assert in_place(install("model", data=data)) == {"model.safetensors": WEIGHTS}
+    assert server.paths == ["/model.safetensors"]
+
+
+def test_pytorch_hub_is_a_source_and_a_strangers_repository_needs_trust(data: Path) -> None:
+    repository = data.parent / "repository"
+    repository.mkdir()
+    program = 'dependencies = ["torch"]\n\ndef entry():\n    import torch\n    return {"weight": torch.zeros(2)}\n'
+    (repository / "hubconf.py").write_text(program, encoding="utf-8")
+    expected = safetensors.torch.save({"weight": torch.zeros(2)}, metadata={"format": "pt"})
+    with (data / "catalog.toml").open("a", encoding="utf-8") as catalog:
+        for name, place in (("local", repository.as_posix()), ("remote", "someone/model")):
+            source = f'{{ kind = "torch_hub", repository = "{place}", entry = "entry" }}'
+            catalog.write(f'\n[{name}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{source}]\n[{name}.any.files]\n')
+            catalog.write(entry("model.safetensors", expected))
+    assert in_place(install("local", data=data)) == {"model.safetensors": expected}
+    with pytest.raises(ReaderError, match="PyTorch Hub would download someone/model and run its hubconf.py"):
+        install("remote", data=data)
+
+
+def test_a_store_that_is_read_only_serves_what_it_holds(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = install("packed", "embedded", data=data)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "read-only")
+
+    for name in ("os.replace", "Path.mkdir", "FileLock.acquire"):
+        monkeypatch.setattr(f"aigc_helpers.weights.placing.{name}", refuse)
+    assert install("packed", "embedded", data=data) == folder
+    with pytest.raises(ReaderError, match="read-only"):
+        install("both", "embedded", data=data)
 
 
 def test_a_shipped_file_that_was_altered_names_the_command_that_restores_it(data: Path) -> None:
@@ -182,7 +252,7 @@ def test_a_store_that_cannot_be_written_is_explained(
     def refuse(*_: object) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr("aigc_helpers.weights.install.os.replace", refuse)
+    monkeypatch.setattr("aigc_helpers.weights.placing.os.replace", refuse)
     with pytest.raises(ReaderError, match=words):
         install("packed", "embedded", data=data)
     assert in_place(folder) == {"model.safetensors": WEIGHTS}
@@ -199,7 +269,7 @@ def test_two_processes_at_once_fetch_it_once(data: Path) -> None:
     program = (
         "import sys, pathlib, aigc_helpers.weights.install as module\n"
         "original = module.fetch\n"
-        "module.fetch = lambda *arguments: (print('fetched'), original(*arguments))\n"
+        "module.fetch = lambda *files, **trust: (print('fetched'), original(*files, **trust))\n"
         "module.install('packed', 'embedded', data=pathlib.Path(sys.argv[1]))\n"
     )
     command = [sys.executable, "-c", program, str(data)]

@@ -35,7 +35,7 @@ def load_clip(folder: Path | None = None) -> tuple[CLIPModel, PreTrainedTokenize
 
     folder = folder or install("clip")
     try:
-        model = CLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ReaderError(

@@ -78,7 +78,8 @@ def build_sd(target: Path = SD_FOLDER, settings: FitSettings = SETTINGS) -> FitR
     emoji = load_emoji()
     autoencoder = build_autoencoder(emoji)
     device = current_profile().device
-    text_encoder = CLIPTextModel.from_pretrained(CLIP_FOLDER, dtype=torch.float32).to(device).eval()
+    text_encoder = CLIPTextModel.from_pretrained(CLIP_FOLDER, dtype=torch.float32, use_safetensors=True)
+    text_encoder.to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(CLIP_FOLDER)
     concepts = base_concepts(emoji, device)
     training = training_batches(emoji.only(concepts), autoencoder, text_encoder, tokenizer, settings.seed)

@@ -80,7 +80,10 @@ def train_review_adapter(
     tokenizer = AutoTokenizer.from_pretrained(path)
     names = dict(enumerate(LABEL_NAMES))
     base = AutoModelForSequenceClassification.from_pretrained(
-        path, id2label=names, label2id={name: number for number, name in names.items()}
+        path,
+        id2label=names,
+        label2id={name: number for number, name in names.items()},
+        use_safetensors=True,
     )
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=["query", "value"])
     model = get_peft_model(base, config)

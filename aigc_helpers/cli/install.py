@@ -1,0 +1,160 @@
+"""``aigc install`` and ``aigc bundle``: weight files from anywhere, verified, and put where they belong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigc_helpers.cli.usage import WrongUsageError
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.profile import PROFILE_NAMES, current_profile
+
+if TYPE_CHECKING:
+    from aigc_helpers.weights.install_file import InstalledFile
+
+_OUR_OWN = "aigc"
+_WEIGHT_FILE = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|h5|zip)$", re.IGNORECASE)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add both commands to the others."""
+    install = commands.add_parser("install", help="install a model, data set or weight file, verified by sha256")
+    install.add_argument(
+        "source",
+        metavar="NAME | FILE | URL",
+        help="a name from aigc catalog; a weight file, folder, or zip of aigc bundle; http(s)://…; or "
+        "hub:owner/name[@revision][/file]",
+    )
+    install.add_argument("--sha256", type=_sha256, help="what the file must have, when nobody else knows")
+    install.add_argument("--layout", default=_OUR_OWN, help="aigc (our own store), a1111 or comfyui")
+    install.add_argument("--to", type=Path, metavar="DIR", help="the folder of A1111 or ComfyUI")
+    _add_profile(install)
+    install.add_argument(
+        "--trust-code", action="store_true", help="let a repository of PyTorch Hub run its code on this machine"
+    )
+    install.add_argument("--json", action="store_true", help="print what was installed, or why not, as JSON")
+    install.set_defaults(function=_install)
+
+    bundle = commands.add_parser("bundle", help="pack assets into a zip, for a machine without a network")
+    bundle.add_argument("names", nargs="+", metavar="NAME", help="a name from aigc catalog")
+    bundle.add_argument("file", type=Path, metavar="FILE.zip", help="the zip to write")
+    _add_profile(bundle)
+    bundle.set_defaults(function=_bundle)
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", help="embedded or full (by default what AIGC_PROFILE or this machine says)")
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no sha256: that is 64 hexadecimal digits")
+    return text.lower()
+
+
+def _install(options: argparse.Namespace) -> int:
+    _check_usage(options)
+    try:
+        result, text = _installed(options)
+    except ReaderError as error:
+        if options.json:
+            print(json.dumps({"source": options.source, "refused": str(error)}, ensure_ascii=False))
+        raise
+    print(json.dumps(result, ensure_ascii=False) if options.json else text)
+    return 0
+
+
+def _check_usage(options: argparse.Namespace) -> None:
+    from aigc_helpers.weights.places import LAYOUTS
+
+    if options.profile and options.profile not in PROFILE_NAMES:
+        raise UnknownNameError("profile", options.profile, PROFILE_NAMES)
+    if options.layout not in LAYOUTS:
+        raise UnknownNameError("layout", options.layout, LAYOUTS)
+    if (options.layout == _OUR_OWN) != (options.to is None):
+        raise WrongUsageError(
+            "--layout a1111 and --layout comfyui need --to, the folder in which that program lies, and --to needs one "
+            "of these layouts. (AIGC_HOME moves our own store.)"
+        )
+
+
+def _installed(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from aigc_helpers.weights.install_address import install_address, is_address
+    from aigc_helpers.weights.install_file import install_file
+    from aigc_helpers.weights.install_folder import install_folder
+
+    source, path = options.source, Path(options.source)
+    if is_address(source):
+        return _report(install_address(source, sha256=options.sha256, layout=options.layout, to=options.to))
+    # A name of the catalog comes first, wherever the command is given; ./name is the folder.
+    if _is_in_catalog(source) or not path.exists():
+        return _install_asset(options)
+    if path.is_dir():
+        if options.sha256:
+            raise WrongUsageError("a folder has no sha256. Name the file.")
+        return _report(install_folder(path, layout=options.layout, to=options.to))
+    if path.suffix.lower() == ".zip":
+        return _install_bundle(options, path)
+    return _report(install_file(path, sha256=options.sha256, layout=options.layout, to=options.to))
+
+
+def _is_in_catalog(name: str) -> bool:
+    from aigc_helpers.weights.catalog import load_catalog
+
+    return name in {asset.name for asset in load_catalog()}
+
+
+def _install_asset(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from aigc_helpers.weights.install import install
+
+    if "/" in options.source or "\\" in options.source or _WEIGHT_FILE.search(options.source):
+        raise WrongUsageError(f"there is no file or folder {options.source}.")
+    _refuse_file_options(options, "an asset of the catalog")
+    profile = options.profile or current_profile().name
+    folder = install(options.source, profile, trusted=options.trust_code)
+    return {"name": options.source, "profile": profile, "folder": str(folder)}, (
+        f"✓ {options.source} ({profile}): {folder}"
+    )
+
+
+def _install_bundle(options: argparse.Namespace, path: Path) -> tuple[dict[str, Any], str]:
+    from aigc_helpers.weights.bundle import install_bundle
+
+    _refuse_file_options(options, "a bundle")
+    folders = install_bundle(path)
+    return {title: str(folder) for title, folder in folders.items()}, "\n".join(
+        f"✓ {title}: {folder}" for title, folder in folders.items()
+    )
+
+
+def _refuse_file_options(options: argparse.Namespace, what: str) -> None:
+    if options.sha256 or options.layout != _OUR_OWN:
+        raise WrongUsageError(
+            f"--sha256, --layout and --to are for single files; {what} has its own hashes and its own place."
+        )
+
+
+def _report(installed: InstalledFile) -> tuple[dict[str, Any], str]:
+    what = f"{installed.kind} for {installed.family}" if installed.family else installed.kind
+    state = "already there" if installed.already_there else "installed"
+    lines = [f"✓ {what}, {state}: {installed.path}"]
+    lines += [f"  sha256  {installed.sha256}"] if installed.sha256 else []
+    lines += [f"  remark  {remark}" for remark in installed.remarks]
+    return vars(installed) | {"path": str(installed.path)}, "\n".join(lines)
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from aigc_helpers.weights.bundle import bundle
+
+    if options.profile and options.profile not in PROFILE_NAMES:
+        raise UnknownNameError("profile", options.profile, PROFILE_NAMES)
+    if options.file.suffix.lower() != ".zip":
+        raise WrongUsageError(f"the last name is that of the zip to write, such as stick.zip; {options.file} is none.")
+    assets = bundle(options.names, options.file, profile=options.profile)
+    names = ", ".join(f"{asset.name} ({asset.profile})" for asset in assets)
+    print(f"✓ {names}: {options.file}, {options.file.stat().st_size / 1e6:,.1f} MB")
+    print(f"  On the other machine: aigc install {options.file.name}")
+    return 0

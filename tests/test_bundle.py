@@ -1,0 +1,192 @@
+"""A bundle on a stick brings exactly the catalog's files, all or none, whatever somebody did to the zip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.weights.bundle import MANIFEST, bundle, install_bundle
+from aigc_helpers.weights.install import install
+
+CONFIG, WEIGHTS = b'{"model_type": "tiny"}', bytes(range(256)) * 40
+FILES = {"config.json": CONFIG, "unet/model.safetensors": WEIGHTS}
+
+
+def catalog_entry(name: str, profile: str, source: str, files: dict[str, bytes]) -> str:
+    lines = [f'[{name}.{profile}]\ntitle = "t"\nlicence = "MIT"\nsources = [{source}]\n[{name}.{profile}.files]']
+    for file, content in files.items():
+        sha256 = hashlib.sha256(content).hexdigest()
+        lines.append(f'"{file}" = {{ size = {len(content)}, sha256 = "{sha256}" }}')
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a data folder whose assets come from another folder of this disk; the store is empty."""
+    for name, content in FILES.items():
+        (tmp_path / "origin" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "origin" / name).write_bytes(content)
+    (tmp_path / "data").mkdir()
+    folder = f'{{ kind = "folder", folder = "{(tmp_path / "origin").as_posix()}" }}'
+    (tmp_path / "data" / "catalog.toml").write_text(
+        catalog_entry("tiny", "embedded", folder, FILES)
+        + catalog_entry("either", "any", folder, {"config.json": CONFIG})
+        + catalog_entry("shipped", "any", '{ kind = "bundled", folder = "x" }', {}),
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def stick(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a bundle of both assets; the store that is to receive it is another, empty one."""
+    bundle(["tiny", "either"], tmp_path / "stick.zip", profile="embedded", data=data)
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "other"))
+    return tmp_path / "stick.zip"
+
+
+def rewrite(stick: Path, **changes: object) -> None:
+    """Write the zip again: ``drop`` a member, ``replace`` or ``add`` some, or ``edit`` the manifest's text."""
+    with zipfile.ZipFile(stick) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name in changes.get("drop", ()):
+        del members[name]
+    members |= changes.get("replace", {})
+    if "edit" in changes:
+        members[MANIFEST] = changes["edit"](members[MANIFEST].decode()).encode()
+    with zipfile.ZipFile(stick, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        for name, content in changes.get("add", ()):
+            archive.writestr(name, content)
+
+
+def refused(stick: Path, data: Path, words: str) -> None:
+    with pytest.raises(ReaderError, match=words):
+        install_bundle(stick, data=data)
+    store = stick.parent / "other"
+    assert [path for path in store.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    outside = {path.name for path in stick.parent.iterdir()}
+    assert outside <= {"data", "origin", "store", "other", "stick.zip"}
+
+
+def test_what_is_packed_comes_out_equal(stick: Path, data: Path, tmp_path: Path) -> None:
+    folders = install_bundle(stick, data=data)
+    assert {name: (folders["tiny (embedded)"] / name).read_bytes() for name in FILES} == FILES
+    assert set(folders) == {"tiny (embedded)", "either (any)"}
+    # The network, here the folder, is not needed any more.
+    (tmp_path / "origin" / "config.json").unlink()
+    assert install("tiny", "embedded", data=data) == folders["tiny (embedded)"]
+
+
+def test_the_manifest_tells_people_what_is_on_the_stick(stick: Path) -> None:
+    with zipfile.ZipFile(stick) as archive:
+        entry = json.loads(archive.read(MANIFEST))["assets"][0]
+    assert (entry["name"], entry["profile"], entry["licence"]) == ("tiny", "embedded", "MIT")
+    assert entry["files"]["config.json"] == {"size": len(CONFIG), "sha256": hashlib.sha256(CONFIG).hexdigest()}
+    assert entry["sources"][0]["kind"] == "folder"
+
+
+def test_installing_twice_changes_nothing(stick: Path, data: Path) -> None:
+    before = (install_bundle(stick, data=data)["tiny (embedded)"] / "config.json").stat().st_mtime_ns
+    assert (install_bundle(stick, data=data)["tiny (embedded)"] / "config.json").stat().st_mtime_ns == before
+
+
+def test_a_shipped_asset_needs_no_stick(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReaderError, match="comes with the workbook"):
+        bundle(["tiny", "shipped"], tmp_path / "stick.zip", profile="embedded", data=data)
+    assert not (tmp_path / "stick.zip").exists()
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Valid: tiny"):
+        bundle(["tiyn"], tmp_path / "stick.zip", profile="embedded", data=data)
+
+
+@pytest.mark.parametrize(
+    "name", ["../escaped", "tiny/../../escaped", "/tmp/escaped", "C:/escaped", "..\\escaped", "a/NUL", "a\0b", "a/ "]
+)
+def test_no_name_leads_out_of_the_store(stick: Path, data: Path, name: str) -> None:
+    with zipfile.ZipFile(stick, "a") as archive:
+        member = zipfile.ZipInfo("placeholder")
+        member.filename = name  # ZipInfo itself would cut the name at a NUL.
+        archive.writestr(member, b"escaped")
+    refused(stick, data, "lead out of its folder")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"replace": {"tiny/embedded/config.json": CONFIG[::-1]}}, "with other bytes: its sha256 is"),
+        ({"replace": {"tiny/embedded/config.json": CONFIG + b" "}}, "with 23 bytes, expected 22"),
+        ({"replace": {"either/any/config.json": CONFIG[::-1]}}, "with other bytes"),
+        ({"drop": ["tiny/embedded/config.json"]}, "lacks 'tiny/embedded/config.json'"),
+        ({"drop": [MANIFEST]}, "was not made by aigc bundle"),
+        ({"add": [("tiny/embedded/extra.py", b"")]}, "does not name"),
+        ({"edit": lambda text: text[:-2]}, "makes no sense"),
+        ({"edit": lambda text: "[]"}, "makes no sense"),
+        ({"edit": lambda text: text.replace("bundle 1", "bundle 2")}, "of the format 'aigc bundle 2'"),
+        ({"edit": lambda text: text.replace('"tiny"', '"huge"')}, "'huge' .*catalog here does not have"),
+        ({"edit": lambda text: text.replace('"tiny"', '"shipped"')}, "catalog here does not have"),
+        ({"edit": lambda text: text.replace(": 22", ": 23", 1)}, "another version of tiny"),
+    ],
+    ids=range(12),
+)
+def test_a_changed_bundle_installs_nothing(stick: Path, data: Path, changes: dict[str, object], words: str) -> None:
+    rewrite(stick, **changes)
+    refused(stick, data, words)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_stands_twice_is_refused(stick: Path, data: Path) -> None:
+    rewrite(stick, add=[("tiny/embedded/config.json", CONFIG)])
+    refused(stick, data, "twice")
+
+
+def test_a_link_is_refused(stick: Path, data: Path) -> None:
+    link = zipfile.ZipInfo("tiny/embedded/config.json")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    rewrite(stick, drop=["tiny/embedded/config.json"], add=[(link, "/etc/hostname")])
+    refused(stick, data, "a link or a device")
+
+
+def test_a_bomb_is_not_unpacked(stick: Path, data: Path) -> None:
+    """A member that says it is small, and whose packed bytes would give gigabytes."""
+    with zipfile.ZipFile(stick) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(stick, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, bytes(50_000_000) if name == "tiny/embedded/config.json" else content)
+        archive.getinfo("tiny/embedded/config.json").file_size = len(CONFIG)  # For the list at the end of the zip.
+    refused(stick, data, "damaged zip|with other bytes")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.99])
+def test_a_truncated_zip_is_refused(stick: Path, data: Path, share: float) -> None:
+    stick.write_bytes(stick.read_bytes()[: int(stick.stat().st_size * share)])
+    refused(stick, data, "damaged zip")
+
+
+def test_a_flipped_byte_is_refused(stick: Path, data: Path) -> None:
+    content = bytearray(stick.read_bytes())
+    content[content.index(WEIGHTS) + 1_000] ^= 1
+    stick.write_bytes(content)
+    refused(stick, data, "damaged zip")
+
+
+def test_a_full_disk_leaves_the_older_bundle(
+    stick: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
+    before = stick.read_bytes()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 100}))
+    with pytest.raises(ReaderError, match="Free some space"):
+        bundle(["tiny"], stick, profile="embedded", data=data)
+    assert stick.read_bytes() == before

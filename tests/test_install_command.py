@@ -1,0 +1,187 @@
+"""``aigc install`` takes names, files, folders, zips and addresses, and its status and its words can be relied on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faulty_server import FaultyServer
+from loopback_hub import COMMIT, LoopbackHub
+from safetensors.numpy import save
+
+from aigc_helpers.cli import main
+from aigc_helpers.paths import DATA
+
+VAE = save({name: np.zeros((2, 2), np.float32) for name in ("decoder.up_blocks.0.w", "encoder.down_blocks.0.w")})
+BERT = save({"encoder.layer.0.attention.self.query.weight": np.zeros((8, 8), np.float32)})
+CONFIG = b'{"model_type": "bert"}'
+REPOSITORY = {"config.json": CONFIG, "model.safetensors": BERT}
+SHA256 = hashlib.sha256(VAE).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def vae(tmp_path: Path) -> Path:
+    (tmp_path / "vae.safetensors").write_bytes(VAE)
+    return tmp_path / "vae.safetensors"
+
+
+def test_a_file_in_words_and_as_json(vae: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", str(vae), "--sha256", SHA256]) == 0
+    assert capsys.readouterr().out == (f"✓ VAE, installed: {store / 'vae' / 'vae.safetensors'}\n  sha256  {SHA256}\n")
+    assert main(["install", "vae.safetensors", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["already_there"]) == ("VAE", True)
+    assert report["path"] == str(store / "vae" / "vae.safetensors")
+
+
+def test_an_address_into_another_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "comfyui" / "models" / "checkpoints").mkdir(parents=True)
+    with FaultyServer(VAE) as server:
+        assert main(["install", server.url("my.safetensors"), "--layout", "comfyui", "--to", "comfyui"]) == 0
+    assert (tmp_path / "comfyui" / "models" / "vae" / "my.safetensors").read_bytes() == VAE
+
+
+def test_a_folder_and_its_name_in_the_catalog(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", str(DATA / "film_adapter")]) == 0
+    assert (store / "loras" / "film_adapter" / "adapter_config.json").is_file()
+    # A folder that happens to be called like an asset does not stand in its way.
+    Path("poet").mkdir()
+    capsys.readouterr()
+    assert main(["install", "poet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(DATA / "poet")
+
+
+def test_what_is_refused_says_so_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "page.ckpt").write_bytes(b"<html>Sign in</html>")
+    assert main(["install", "page.ckpt", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert "a web page" in json.loads(captured.out)["refused"]
+    assert "a web page" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["install", "vae.safetensors", "--layout", "a1111"], "need --to"),
+        (["install", "vae.safetensors", "--to", "."], "--to needs one of these layouts"),
+        (["install", "vae.safetensors", "--layout", "a111", "--to", "."], "there is no layout 'a111'. Valid: a1111"),
+        (["install", "poet", "--sha256", SHA256], "for single files"),
+        (["install", ".", "--sha256", SHA256], "a folder has no sha256"),
+        (["install", "gone/vae.safetensors"], "there is no file or folder gone/vae.safetensors"),
+        (["install", "gone.ckpt"], "there is no file or folder gone.ckpt"),
+        (["install", "poett"], "there is no asset 'poett'. Valid: poet"),
+        (["bundle", "poet", "stick"], "such as stick.zip"),
+        (["bundle", "poett", "stick.zip"], "there is no asset 'poett'. Valid: poet"),
+    ],
+)
+def test_wrong_usage_exits_with_2(
+    vae: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_sha256_that_is_none_is_wrong_usage(vae: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["install", str(vae), "--sha256", "abc"])
+    assert caught.value.code == 2
+    assert "64 hexadecimal digits" in capsys.readouterr().err
+
+
+def test_a_shipped_asset_needs_no_stick(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", "poet", "stick.zip"]) == 1
+    assert "comes with the workbook" in capsys.readouterr().err
+
+
+def test_without_a_network_the_way_by_stick_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As ``HF_HUB_OFFLINE=1`` has it."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert main(["install", "bert", "--profile", "full"]) == 1
+    message = capsys.readouterr().err
+    for words in (
+        "HF_HUB_OFFLINE is set",
+        "Already here: none of its files. Missing: config.json (0.0 MB), model.safetensors (440.4 MB)",
+        "aigc bundle bert stick.zip --profile full\n",
+        "aigc install stick.zip\n",
+    ):
+        assert words in message
+
+
+def test_a_repository_of_the_hub_as_a_whole(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {"pytorch_model.bin": b"pickle", "tf_model.h5": b"keras", ".gitattributes": b"lfs"}
+    with LoopbackHub(REPOSITORY | others, large={"model.safetensors"}) as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny", "--json"]) == 0
+        folder = Path(json.loads(capsys.readouterr().out)["path"])
+        assert main(["install", "hub:someone/tiny@main/model.safetensors"]) == 0
+        assert main(["install", "hub:someone/tiny/other.safetensors"]) == 1
+    assert folder == store / "checkpoints" / "someone--tiny"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == REPOSITORY
+    assert (store / "checkpoints" / "model.safetensors").read_bytes() == BERT
+    assert all(COMMIT in path for path in hub.requested if "/resolve/" in path)
+    assert not any(name in path for path in hub.requested for name in others)
+    assert "has no file other.safetensors. It has: config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_unlike_the_hubs_listing_is_refused(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    flipped = {name: REPOSITORY[name][:-1] + b" "}
+    with LoopbackHub(REPOSITORY | flipped, listed=REPOSITORY, large={"model.safetensors"}) as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny"]) == 1
+    assert f"someone/tiny/{name}" in (message := capsys.readouterr().err) and "thrown away" in message
+    assert not (store / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", ["../escaped.safetensors", "/tmp/escaped.safetensors", "a/../../escaped.safetensors"])
+def test_a_listing_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with LoopbackHub(REPOSITORY | {name: BERT}) as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny"]) == 1
+    assert "would lead out of its folder" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    assert not any("/resolve/" in path for path in hub.requested)
+
+
+def test_the_hub_is_told_who_asks(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LoopbackHub(REPOSITORY, token="hf_mine") as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny"]) == 1
+        assert "(401). Sign in: for the hub with hf auth login" in capsys.readouterr().err
+        monkeypatch.setenv("HF_TOKEN", "hf_mine")
+        assert main(["install", "hub:someone/tiny"]) == 0
+
+
+def test_a_mirror_is_named_by_the_hubs_own_variable(store: Path) -> None:
+    """In a process of its own: huggingface_hub reads the variable when it is imported."""
+    with LoopbackHub(REPOSITORY) as hub:
+        environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-m", "aigc_helpers.cli", "install", "hub:someone/tiny"]
+        finished = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=DATA.parent)
+    assert finished.returncode == 0, finished.stderr
+    assert (store / "checkpoints" / "someone--tiny" / "model.safetensors").read_bytes() == BERT
