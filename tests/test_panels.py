@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.panels import picture, rank, sampling, sentence
+from aigc_helpers.panels import picture, rank, sampling, scale, sentence
 from aigc_helpers.panels.picture import PictureSettings
 
 ROWS = [
@@ -134,3 +134,36 @@ def test_the_picture_panel_says_why_nothing_was_drawn() -> None:
     panel.button.click()
     assert "<img" not in panel.view.value
     assert "没有画" in panel.view.value and "the prompt is &lt;empty&gt;." in panel.view.value
+
+
+def grey_pictures(strength: float) -> list[Image.Image]:
+    """Stands for a model with a LoRA: the scale is the brightness, and the second picture is half as bright."""
+    return [Image.new("RGB", (4, 4), (round(value * strength),) * 3) for value in (100, 50)]
+
+
+def test_a_scale_is_compared_with_the_base() -> None:
+    pictures, distance = scale.run(grey_pictures, 0.5)
+    assert [picture.getpixel((0, 0)) for picture in pictures] == [(50, 50, 50), (25, 25, 25)]
+    assert distance == pytest.approx(37.5)
+    assert scale.run(grey_pictures, 0.0)[1] == 0
+
+
+def test_the_scale_slider_draws_again() -> None:
+    asked = []
+
+    def paint(strength: float) -> list[Image.Image]:
+        asked.append(strength)
+        return grey_pictures(strength)
+
+    panel = scale.ScalePanel(paint, ["a <tiger>", "an owl"])
+    first = panel.view.value
+    assert first.count("<img ") == 2 and 'alt="a &lt;tiger&gt;, scale 1.0"' in first and "75.0 of 255" in first
+    panel.scale.value = 1.5
+    assert asked[-1] == 1.5 and "112.5 of 255" in panel.view.value and panel.view.value != first
+    panel.scale.value = 0.0
+    assert "0.0 of 255" in panel.view.value
+
+
+def test_a_title_too_few_is_no_silent_loss() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        scale.ScalePanel(grey_pictures, ["tiger"])

@@ -439,7 +439,7 @@ for line in poet_tokenizer.batch_decode(poem, skip_special_tokens=True):
 from diffusers import StableDiffusionPipeline
 
 painter = StableDiffusionPipeline.from_pretrained(
-    install("sd", "embedded"), torch_dtype=torch.float32
+    install("sd", "embedded"), torch_dtype=torch.float32, use_safetensors=True
 )
 painter.set_progress_bar_config(disable=True)
 

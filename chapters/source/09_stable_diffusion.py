@@ -64,8 +64,8 @@ from aigc_helpers.weights.install import install
 disable_progress_bar()
 device, full_profile = current_profile().device, current_profile().name == "full"
 dtype = torch.float16 if full_profile and device == "cuda" else torch.float32
-repository = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-folder, files = (repository, {"variant": "fp16"}) if full_profile else (install("sd"), {})
+folder = "stable-diffusion-v1-5/stable-diffusion-v1-5" if full_profile else install("sd")
+files = {"variant": "fp16" if full_profile else None, "use_safetensors": True}
 pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, **files)
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.to(device).set_progress_bar_config(disable=True)
