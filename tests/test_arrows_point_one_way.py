@@ -27,12 +27,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "versions": set(),
     "preflight": {"weights", "versions"},
     "training": set(),
-    "text": {"training", "weights"},
-    "images": {"training", "weights"},
-    "evaluation": {"text", "images", "weights"},
+    "lora": {"weights"},
+    "text": {"training", "weights", "lora"},
+    "images": {"training", "weights", "lora"},
+    "evaluation": {"text", "images", "weights", "lora"},
     "book": set(),
-    "panels": {"weights", "training", "text", "images", "evaluation", "figures"},
-    "pretrain": {"weights", "training", "text", "images", "evaluation", "figures"},
+    "panels": {"weights", "training", "text", "images", "evaluation", "figures", "lora"},
+    "pretrain": {"weights", "training", "text", "images", "evaluation", "figures", "lora"},
 }
 ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
 

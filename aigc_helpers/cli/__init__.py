@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from aigc_helpers.cli import evaluate, generate, inspect, pretrain, train
+from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, train
 from aigc_helpers.cli.usage import WrongUsageError
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import CHAPTERS, REPOSITORY
@@ -66,13 +66,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     catalog.add_argument("--json", action="store_true", help="print the list as JSON")
     catalog.set_defaults(function=_catalog)
 
-    install = commands.add_parser("install", help="install a model or data set, verified by sha256")
-    install.add_argument("name", help="a name from aigc catalog")
-    install.add_argument("--profile", help="embedded or full (by default what AIGC_PROFILE or this machine says)")
-    install.add_argument("--json", action="store_true", help="print name, profile and folder as JSON")
-    install.set_defaults(function=_install)
-
+    install.add_parser(commands)
     inspect.add_parser(commands)
+    convert.add_parser(commands)
     generate.add_parser(commands)
     evaluate.add_parser(commands)
     train.add_parser(commands)
@@ -128,19 +124,6 @@ def _catalog(options: argparse.Namespace) -> int:
         state = "installed" if row["installed"] else "not installed"
         print(f"{row['name']:13} {row['profile']:9} {row['megabytes']:7.1f} MB  {row['licence']:11} {state}")
         print(f"{'':13} {row['title']}; from {', '.join(row['sources'])}")
-    return 0
-
-
-def _install(options: argparse.Namespace) -> int:
-    from aigc_helpers.profile import PROFILE_NAMES, current_profile
-    from aigc_helpers.weights.install import install
-
-    if options.profile and options.profile not in PROFILE_NAMES:
-        raise UnknownNameError("profile", options.profile, PROFILE_NAMES)
-    profile = options.profile or current_profile().name
-    folder = install(options.name, profile)
-    result = {"name": options.name, "profile": profile, "folder": str(folder)}
-    print(json.dumps(result, ensure_ascii=False) if options.json else f"✓ {options.name} ({profile}): {folder}")
     return 0
 
 

@@ -1,0 +1,244 @@
+"""A LoRA, whatever file it came in: layers, their two matrices each, and alphas. Only headers are read.
+
+Every conversion goes through this. The converters of diffusers and PEFT each turn one list of names into one other,
+guess which it was, and leave alphas and magnitudes to the caller; with a plain list of layers there is nothing to
+guess, and each format is read and written in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.lora.names import Layers, component_of, with_dots
+from aigc_helpers.lora.refusals import refuse_other_methods, refuse_pickle
+from aigc_helpers.lora.settings import alpha_of, check_settings
+from aigc_helpers.weights.adapter_keys import (
+    Adapter,
+    AdapterModule,
+    sort_adapter_keys,
+)
+from aigc_helpers.weights.contents import ADAPTER_CONFIG, Contents, read_contents
+from aigc_helpers.weights.family import family_of_adapter
+from aigc_helpers.weights.safetensors_header import quoted
+from aigc_helpers.weights.safetensors_values import read_number
+from aigc_helpers.weights.training_metadata import lora_metadata
+
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline; the folders of a PEFT adapter for several.
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+# Settings that load code or fetch a model, if a library is given the file. Nothing here does.
+_NOT_FOLLOWED = {"auto_mapping": None, "megatron_core": "megatron.core"}
+
+
+@dataclass(frozen=True)
+class TensorInFile:
+    """Where a tensor lies, and what it is: ``dtype`` as the format names it."""
+
+    file: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LoraLayer:
+    """What a LoRA adds to one layer: alpha / rank · up · down.
+
+    Attributes:
+        component: of a pipeline, or ``""`` for a model of its own.
+        path: the layer, as today's models name it.
+        alpha: its strength is alpha / rank.
+        tensors: ``"down"`` (rank × inputs …), ``"up"`` (outputs × rank …), and with DoRA ``"magnitude"``.
+    """
+
+    component: str
+    path: str
+    alpha: float
+    tensors: Mapping[str, TensorInFile]
+
+    @property
+    def rank(self) -> int:
+        """Rows of the first matrix."""
+        return self.tensors["down"].shape[0]
+
+
+@dataclass(frozen=True)
+class LoraAdapter:
+    """A LoRA file or folder.
+
+    Attributes:
+        source: the file or folder.
+        layers: in the order of the names in the file.
+        whole_layers: tensors by name that replace the model's own, such as a classifier's head.
+        key_formats: whose names the file has.
+        metadata: of its header.
+        settings: of PEFT's adapter_config.json; empty for other formats.
+        targets: the target modules that the file says it was trained with, per component; as they are named there.
+        family: of the models it is for, if the widths tell.
+        remarks: sentences for the reader.
+    """
+
+    source: Path
+    layers: tuple[LoraLayer, ...]
+    whole_layers: Mapping[str, TensorInFile]
+    key_formats: tuple[str, ...]
+    metadata: Mapping[str, str]
+    settings: Mapping[str, Any]
+    targets: Mapping[str, tuple[str, ...]]
+    family: str | None
+    remarks: tuple[str, ...]
+
+    @cached_property
+    def components(self) -> dict[str, list[LoraLayer]]:
+        """The layers by component."""
+        components: dict[str, list[LoraLayer]] = {}
+        for layer in self.layers:
+            components.setdefault(layer.component, []).append(layer)
+        return components
+
+    @property
+    def has_magnitudes(self) -> bool:
+        """Whether it is a DoRA."""
+        return any("magnitude" in layer.tensors for layer in self.layers)
+
+    def sorted_keys(self) -> Adapter:
+        """Return it as ``aigc_helpers.weights.fits`` compares it with a model."""
+        modules = [
+            AdapterModule(layer.component, layer.path, "", flattened=False, parts=dict(layer.tensors))
+            for layer in self.layers
+        ]
+        return Adapter(self.key_formats, tuple(modules), tuple(self.whole_layers))
+
+
+def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapter:
+    """Read the headers of a LoRA: a PEFT folder, a folder of PEFT folders by component, or a safetensors file.
+
+    Args:
+        path: the file or folder.
+        layers: those of the model it is for, in which kohya's names are looked up first.
+
+    Raises:
+        ReaderError: there is no LoRA, it is damaged or a pickle, or it holds what no LoRA layer can.
+    """
+    inner = [name for name in COMPONENTS if (path / name / ADAPTER_CONFIG).is_file()]
+    if not inner:
+        return _read_one(path, path.name if path.name in COMPONENTS else "", layers)
+    parts = [_read_one(path / name, name, layers) for name in inner]
+    return LoraAdapter(
+        source=path,
+        layers=tuple(layer for part in parts for layer in part.layers),
+        whole_layers={
+            f"{name}.{key}": value
+            for name, part in zip(inner, parts, strict=True)
+            for key, value in part.whole_layers.items()
+        },
+        key_formats=parts[0].key_formats,
+        metadata={key: value for part in parts for key, value in part.metadata.items()},
+        settings=parts[0].settings,
+        targets={component: targets for part in parts for component, targets in part.targets.items()},
+        family=next((part.family for part in parts if part.family), None),
+        remarks=tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
+    )
+
+
+def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
+    refuse_pickle(path.is_file() and path.suffix in _PICKLES, path)
+    contents = read_contents(path)
+    refuse_pickle(bool(contents.imports), path)
+    if set(contents.files) != set(contents.headers):
+        raise ReaderError(f"{path} is a {contents.container} file. LoRAs are read from safetensors files alone.")
+    adapter = sort_adapter_keys(contents.tensors)
+    if adapter is None:
+        raise ReaderError(f"{path} holds no LoRA: no tensor has a LoRA's name. aigc inspect {path} says what it is.")
+    refuse_other_methods(path, adapter)
+    for module in adapter.modules:
+        module.component = component or component_of(module)
+    names = with_dots(adapter.modules, layers)
+    places = _places(contents)
+    remarks = _remarks(contents.adapter_config)
+    settings = {component: _settings(contents, component) for component in {each.component for each in adapter.modules}}
+    read = []
+    for module, name in zip(adapter.modules, names, strict=True):
+        alpha, remark = _alpha(module, name, settings[module.component], contents)
+        remarks += [remark] if remark else []
+        tensors = {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
+        read.append(LoraLayer(module.component, name, alpha, tensors))
+    _refuse_doubles(path, read)
+    return LoraAdapter(
+        source=path,
+        layers=tuple(read),
+        whole_layers={name.removeprefix("base_model.model."): places[name] for name in adapter.whole_layers},
+        key_formats=adapter.key_formats,
+        metadata=contents.metadata,
+        settings=contents.adapter_config,
+        targets={component: _targets(each) for component, each in settings.items()},
+        family=family_of_adapter(adapter),
+        remarks=tuple(dict.fromkeys(remarks)),
+    )
+
+
+def _refuse_doubles(path: Path, layers: Sequence[LoraLayer]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for layer in layers:
+        if (layer.component, layer.path) in seen:
+            raise ReaderError(f"{path} holds layer {quoted(layer.path)} twice, under two names. Tell its author.")
+        seen.add((layer.component, layer.path))
+
+
+def _places(contents: Contents) -> dict[str, TensorInFile]:
+    return {
+        name: TensorInFile(file, name, tensor.dtype, tensor.shape)
+        for file, header in contents.headers.items()
+        for name, tensor in header.tensors.items()
+    }
+
+
+def _settings(contents: Contents, component: str) -> Mapping[str, Any]:
+    settings = contents.adapter_config or lora_metadata(contents.metadata)
+    # save_lora_weights puts the component before each setting, save_lora_adapter does not.
+    prefix = f"{component}."
+    own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+    check_settings(own or settings, contents.path)
+    return own or settings
+
+
+def _targets(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    targets = settings.get("target_modules")
+    if not isinstance(targets, list) or settings.get("layers_to_transform") or settings.get("exclude_modules"):
+        return ()  # A regular expression, or a choice among the layers: the file does not say it in plain names.
+    return tuple(target for target in targets if isinstance(target, str))
+
+
+def _alpha(module: AdapterModule, name: str, settings: Mapping[str, Any], contents: Contents) -> tuple[float, str]:
+    rank = module.parts["down"].shape[0]
+    stored = module.names.get("alpha")
+    for file, header in contents.headers.items():
+        if stored in header.tensors:
+            alpha = read_number(file, header, header.tensors[stored])
+            if alpha is None or not abs(alpha) < float("inf"):
+                raise ReaderError(f"{file}: the alpha {quoted(stored)} is no single finite number. Tell its author.")
+            if alpha:
+                return alpha, ""
+            return float(rank), "An alpha of 0 was read as alpha = rank, as kohya's programs read it."
+    alpha = alpha_of(settings, name if module.flattened else module.path, rank, contents.path)
+    if alpha is None:
+        return float(rank), "No alpha stands in the file; it was taken as the rank, as all libraries take it."
+    return alpha, ""
+
+
+def _remarks(settings: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    ignored = [name for name, harmless in _NOT_FOLLOWED.items() if settings.get(name) not in (None, harmless)]
+    if ignored:
+        remarks.append(f"{ADAPTER_CONFIG} names code to import ({', '.join(ignored)}); nothing was imported.")
+    base = settings.get("base_model_name_or_path")
+    if isinstance(base, str) and base:
+        remarks.append(f"{ADAPTER_CONFIG} says it was made for {quoted(base)}; nothing was fetched.")
+    if settings.get("use_rslora"):
+        remarks.append("Rank-stabilised (alpha / √rank): written as the plain alpha of the same strength.")
+    return remarks

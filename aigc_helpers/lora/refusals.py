@@ -1,0 +1,60 @@
+"""What looks like a LoRA file and cannot be read as one: refused by name, with what to do instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.weights.adapter_keys import Adapter, count_methods
+from aigc_helpers.weights.safetensors_header import quoted
+
+
+def refuse_pickle(is_pickle: bool, path: Path) -> None:
+    """Refuse what torch.load would run.
+
+    Raises:
+        ReaderError: it is a pickle; the message names the command that checks and converts it.
+    """
+    if is_pickle:
+        raise ReaderError(
+            f"{path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
+            f"aigc install {path}"
+        )
+
+
+def refuse_other_methods(path: Path, adapter: Adapter) -> None:
+    """Refuse LyCORIS' other methods, and layers without their two fitting matrices.
+
+    Raises:
+        ReaderError: the message names the method or the layer, and what reads it.
+    """
+    others = {method for method in count_methods(adapter.modules) if method not in ("LoRA", "DoRA")}
+    if others:
+        raise ReaderError(
+            f"{path} is a LyCORIS {' and '.join(sorted(others))}: its update is no product of two matrices, so that a "
+            "LoRA could hold it only in part. A1111 and ComfyUI load it as it is (models/Lora, models/loras); PEFT "
+            f"trains one with peft.{'LoHaConfig' if 'LoHa' in others else 'LoKrConfig'}."
+        )
+    for module in adapter.modules:
+        name = quoted(module.path)
+        if "core" in module.parts or "mid" in module.parts:
+            raise ReaderError(
+                f"{path}: layer {name} is a Tucker decomposition (lora_mid), three matrices where a LoRA has two. "
+                "A1111 and ComfyUI load it as it is."
+            )
+        if "lora_embedding" in module.names.get("down", ""):
+            raise ReaderError(
+                f"{path}: layer {name} is a LoRA on an embedding, for which only PEFT has names. Load it with "
+                "peft.PeftModel.from_pretrained."
+            )
+        if module.missing_part():
+            raise ReaderError(
+                f"{path}: layer {name} lacks a matrix ({module.missing_part()}), so that it would change nothing. The "
+                "file is not whole: download it again, or ask its author."
+            )
+        down, up = module.parts["down"].shape, module.parts["up"].shape
+        if len(down) < 2 or len(up) < 2 or down[0] != up[1]:
+            raise ReaderError(
+                f"{path}: the two matrices of layer {name} do not fit each other ({list(up)} and {list(down)}): the "
+                "rank of one is not that of the other. Tell the file's author."
+            )

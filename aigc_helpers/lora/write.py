@@ -1,0 +1,205 @@
+"""Writes a LoRA in the three formats, each file whole or not at all.
+
+The tensors come out of the source as they are, one view of the mapped file each; only their names change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigc_helpers.errors import ReaderError, first_line
+from aigc_helpers.files import replacing
+from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
+from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
+from aigc_helpers.lora.names import kohya_name
+from aigc_helpers.lora.settings import ADAPTER_METADATA, settings_for
+from aigc_helpers.weights.contents import ADAPTER_CONFIG
+from aigc_helpers.weights.family import SDXL
+from aigc_helpers.weights.safetensors_header import quoted
+
+if TYPE_CHECKING:
+    import torch
+
+Read = Callable[[TensorInFile], "torch.Tensor"]
+
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+PEFT_FILE = "adapter_model.safetensors"
+_PEFT_PREFIX = "base_model.model."
+_OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
+_KEPT_SETTINGS = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type")
+
+
+@contextmanager
+def open_tensors(adapter: LoraAdapter) -> Iterator[Read]:
+    """Yield a function that reads one tensor; nothing is in memory before it is asked for.
+
+    Raises:
+        ReaderError: torch has no such dtype.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with ExitStack() as stack:
+        files: dict[Path, Any] = {}
+
+        def read(tensor: TensorInFile) -> torch.Tensor:
+            if tensor.file not in files:
+                files[tensor.file] = stack.enter_context(safe_open(tensor.file, "pt"))
+            try:
+                return files[tensor.file].get_tensor(tensor.name)
+            except (SafetensorError, AttributeError, ValueError) as error:
+                raise ReaderError(
+                    f"{tensor.file}: {quoted(tensor.name)} of dtype {tensor.dtype} cannot be read "
+                    f"({first_line(error)})."
+                ) from error
+
+        yield read
+
+
+def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
+    """Write a folder as PEFT's save_pretrained does; a folder within it per component if there are several."""
+    from peft import LoraConfig
+
+    with ExitStack() as stack:
+        read = stack.enter_context(open_tensors(adapter))
+        written = []
+        for component, layers in adapter.components.items():
+            # A second text encoder's names are those of a first: only the folder's name tells them apart.
+            several = len(adapter.components) > 1 or component == "text_encoder_2"
+            folder = target / component if several else target
+            has_magnitudes = any("magnitude" in layer.tensors for layer in layers)
+            kept = {name: adapter.settings[name] for name in _KEPT_SETTINGS if name in adapter.settings}
+            config = LoraConfig(**settings_for(layers, use_dora=has_magnitudes) | kept, inference_mode=True)
+            plain = {key: sorted(each) if isinstance(each, set) else each for key, each in config.to_dict().items()}
+            tensors = {}
+            for layer in layers:
+                tensors[f"{_PEFT_PREFIX}{layer.path}.lora_A.weight"] = read(layer.tensors["down"])
+                tensors[f"{_PEFT_PREFIX}{layer.path}.lora_B.weight"] = read(layer.tensors["up"])
+                if "magnitude" in layer.tensors:
+                    tensors[f"{_PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
+            tensors |= {_PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.whole_layers.items()}
+            text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
+            stack.enter_context(replacing(folder / ADAPTER_CONFIG)).write_text(text + "\n", encoding="utf-8")
+            _save(tensors, stack.enter_context(replacing(folder / PEFT_FILE)), _carried(adapter))
+            written += [folder / PEFT_FILE, folder / ADAPTER_CONFIG]
+        return written
+
+
+def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
+    """Write one file as pipeline.save_lora_weights does, with its metadata."""
+    target = target if target.suffix == ".safetensors" else target / DIFFUSERS_FILE
+    settings = {}
+    with open_tensors(adapter) as read:
+        tensors = {}
+        for component, layers in adapter.components.items():
+            has_magnitudes = any("magnitude" in layer.tensors for layer in layers)
+            own = settings_for(layers, use_dora=has_magnitudes)
+            settings |= {f"{component}.{name}": value for name, value in own.items()}
+            # For a text encoder diffusers still writes its older names, and reads only them if out_proj has no LoRA.
+            down, up = (
+                ("lora_A.weight", "lora_B.weight")
+                if component == "unet"
+                else ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight")
+            )
+            for layer in layers:
+                stem = f"{component}.{layer.path}"
+                tensors[f"{stem}.{down}"] = read(layer.tensors["down"])
+                tensors[f"{stem}.{up}"] = read(layer.tensors["up"])
+                if "magnitude" in layer.tensors:
+                    tensors[f"{stem}.lora_magnitude_vector"] = peft_magnitude(layer, read)
+        metadata = _carried(adapter) | {ADAPTER_METADATA: json.dumps(settings, indent=2, sort_keys=True)}
+        with replacing(target) as unfinished:
+            _save(tensors, unfinished, metadata)
+    return [target]
+
+
+def write_kohya(adapter: LoraAdapter, target: Path, family: str | None) -> list[Path]:
+    """Write one file with the names and the header that A1111 and ComfyUI look for."""
+    import torch
+
+    is_sdxl = family == SDXL or "text_encoder_2" in adapter.components
+    with open_tensors(adapter) as read:
+        tensors = {}
+        for layer in adapter.layers:
+            stem = kohya_name(layer.component, layer.path, is_sdxl=is_sdxl)
+            down = read(layer.tensors["down"])
+            tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"] = down, read(layer.tensors["up"])
+            exact = (torch.tensor(layer.alpha, dtype=dtype) for dtype in (down.dtype, torch.float32, torch.float64))
+            tensors[f"{stem}.alpha"] = next(alpha for alpha in exact if alpha.item() == layer.alpha)
+            if "magnitude" in layer.tensors:
+                tensors[f"{stem}.dora_scale"] = _kohya_magnitude(layer, read)
+        with replacing(target) as unfinished:
+            _save(tensors, unfinished, kohya_metadata(adapter, SDXL if is_sdxl else family, target.stem))
+            _change_metadata(unfinished, hashes_of(unfinished))
+    return [target]
+
+
+def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
+    """Refuse what the format has no names for.
+
+    Raises:
+        ReaderError: a layer of another model, or a tensor that is no LoRA's.
+    """
+    others = [component for component in adapter.components if component not in COMPONENTS]
+    if others and to != "peft":
+        model = others[0] or "a model of its own, not for a pipeline"
+        raise ReaderError(
+            f"{adapter.source} is for {quoted(model)[1:-1]}. {to.capitalize()}'s format has names only for the UNet "
+            "and the text encoders of Stable Diffusion. --to peft keeps it usable with PEFT."
+        )
+    if adapter.whole_layers and (to != "peft" or not adapter.settings.get("modules_to_save")):
+        names = ", ".join(quoted(name)[1:-1] for name in list(adapter.whole_layers)[:3])
+        raise ReaderError(
+            f"{adapter.source} also holds tensors that are no LoRA's ({len(adapter.whole_layers)}, the first: "
+            f"{names}), and {to}'s format has no place for them. Nothing was written."
+        )
+
+
+def peft_magnitude(layer: LoraLayer, read: Read) -> torch.Tensor:
+    """Return a DoRA's magnitudes as PEFT keeps them: outputs, or 1 × outputs × 1 × 1 for a convolution.
+
+    Raises:
+        ReaderError: they are one per input; PEFT and diffusers have one per output.
+    """
+    magnitude, outputs = read(layer.tensors["magnitude"]), layer.tensors["up"].shape[0]
+    kernel = len(layer.tensors["down"].shape) - 2
+    per_output = (outputs, *[1] * (1 + kernel))
+    as_in_peft = (1, outputs, *[1] * kernel) if kernel else (outputs,)
+    if tuple(magnitude.shape) not in (per_output, as_in_peft, (outputs,)):
+        raise ReaderError(
+            f"layer {quoted(layer.path)} is a DoRA with one magnitude per input (dora_scale {list(magnitude.shape)}); "
+            "PEFT and diffusers know only one per output. A1111 and ComfyUI load the file as it is."
+        )
+    return magnitude.reshape(as_in_peft)
+
+
+def _kohya_magnitude(layer: LoraLayer, read: Read) -> torch.Tensor:
+    magnitude = peft_magnitude(layer, read)
+    return magnitude.reshape(-1, *[1] * (len(layer.tensors["down"].shape) - 1))
+
+
+def _carried(adapter: LoraAdapter) -> dict[str, str]:
+    carried = {key: value for key, value in adapter.metadata.items() if key not in _OWN_TO_FORMATS}
+    return {"format": "pt"} | dict(sorted(carried.items()))
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+    _change_metadata(path, {})
+
+
+def _change_metadata(path: Path, changes: Mapping[str, str]) -> None:
+    """Put texts of the same length into the header, and all in order: the library writes them in a random one."""
+    with path.open("rb+") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+        header["__metadata__"] = dict(sorted((header["__metadata__"] | changes).items()))
+        text = as_library_writes(header).ljust(length)
+        if len(text) == length:
+            opened.seek(8)
+            opened.write(text)
