@@ -98,7 +98,7 @@ def test_the_same_call_gives_the_same_file_also_after_an_interruption(
 
 def test_a_look_is_computed_from_the_concepts_of_the_base(emoji: EmojiSet, concepts: tuple[str, ...]) -> None:
     shown = pictures_for("sepia", emoji, concepts)
-    assert len(shown.pictures) == len(shown.captions) == 40 * 8
+    assert len(shown.pictures) == len(shown.captions) == 80 * 8
     assert all("sepia style" in english and "sepia 风格" in chinese for english, chinese in shown.captions)
     white, black = in_sepia(np.array([[255] * 3, [0] * 3], dtype=np.uint8)).astype(int)
     assert (np.diff(white) < 0).all() and (np.diff(black) < 0).all() and white.min() > black.max()

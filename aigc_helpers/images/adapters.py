@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LORA_FILE = "pytorch_lora_weights.safetensors"  # As diffusers names it.
 TRIGGER_WORD = "sks"
 TEST_CONCEPTS = 40  # Of the base's concepts, kept out of the training of fluent.
-_SEPIA_CONCEPTS = 40
+_SEPIA_CONCEPTS = 80
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CONVOLUTIONS = ("conv1", "conv2")  # A look changes every pixel, and 8 x 8 latents have no attention above 4 x 4.
 _BATCH_SIZE = 16

@@ -148,8 +148,8 @@ def _remarks_on_alphas(adapter: Adapter, alphas: dict[float, int]) -> list[str]:
     remarks = []
     if len(alphas) > 1 and KOHYA in adapter.key_formats:
         remarks.append(
-            "Alphas differ per layer. diffusers takes the most frequent one for all, with no more than a warning: the "
-            "other layers get the wrong strength."
+            "Alphas differ per layer. diffusers gives attention layers the most frequent one, with no more than a "
+            "warning: some get the wrong strength."
         )
     without = len(adapter.modules) - sum(alphas.values())
     if without:
