@@ -87,7 +87,7 @@ EXERCISES = [
         hints=[
             Text("A: from inputs to rank channels, with the kernel.", "A：从 inputs 个通道到 rank 个通道，带卷积核。"),
             Text("B: from rank to outputs channels, 1 × 1.", "B：从 rank 个通道到 outputs 个通道，1 × 1。"),
-            Text("rank · inputs · kernel² + outputs · rank", "rank · inputs · kernel² + outputs · rank"),
+            Text("rank * inputs * kernel**2 + outputs * rank", "返回：rank * inputs * kernel**2 + outputs * rank"),
         ],
     ),
     Exercise(
@@ -175,7 +175,7 @@ EXERCISES = [
         ],
         hints=[
             Text("First the ratio: ᾱ / (1 − ᾱ).", "先算信噪比：ᾱ / (1 − ᾱ)。"),
-            Text("min(snr, limit) / snr", "min(snr, limit) / snr"),
+            Text("return min(snr, limit) / snr", "返回：min(snr, limit) / snr"),
         ],
     ),
     Exercise(
