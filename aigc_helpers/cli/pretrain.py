@@ -74,6 +74,24 @@ def _build_rank_sweep() -> str:
     return build_rank_sweep()
 
 
+def _build_picture_rank_sweep() -> str:
+    from aigc_helpers.pretrain.picture_adapters import build_rank_sweep
+
+    return build_rank_sweep()
+
+
+def _build_picture_styles() -> str:
+    from aigc_helpers.pretrain.picture_adapters import build_style_runs
+
+    return build_style_runs()
+
+
+def _build_loras() -> str:
+    from aigc_helpers.pretrain.loras import build_loras
+
+    return build_loras()
+
+
 _BUILDERS = {
     "reviews": _build_reviews,
     "poems": _build_poems,
@@ -83,4 +101,7 @@ _BUILDERS = {
     "sd": _build_sd,
     "film-adapter": _build_film_adapter,
     "rank-sweep": _build_rank_sweep,
+    "picture-rank-sweep": _build_picture_rank_sweep,
+    "picture-styles": _build_picture_styles,
+    "loras": _build_loras,
 }
