@@ -1,4 +1,4 @@
-"""What chapter 11 reads was made by the settings that stand in the builder: no run is missing, none is of older settings."""
+"""What chapter 11 reads was made by the settings in the builder: no run is missing, none is of older settings."""
 
 from __future__ import annotations
 
