@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.images.prompts import check_prompt
+from aigc_helpers.lora.load import load_adapter
 from aigc_helpers.profile import current_profile
 from aigc_helpers.weights.install import install
 from aigc_helpers.weights.quiet import quiet
@@ -108,7 +108,7 @@ def draw(
         steps: of denoising, 1 to 999.
         guidance: how strongly the prompt steers (Ho & Salimans 2022); up to 1 it does no more than the model alone.
         negative_prompt: what to steer away from.
-        lora: a file or folder as ``pipeline.load_lora_weights`` takes it.
+        lora: a file or folder of diffusers, kohya or PEFT.
         scale: of the LoRA; at 0 the picture is the base's.
         folder: the pipeline's; by default data/sd.
 
@@ -122,7 +122,8 @@ def draw(
     if negative_prompt:
         check_prompt(negative_prompt, pipeline.tokenizer)
     if lora is not None:
-        load_lora(pipeline, Path(lora), scale)
+        load_adapter(pipeline, Path(lora), _ADAPTER)
+        pipeline.set_adapters([_ADAPTER], [scale])
     return draw_many(pipeline, [prompt] * count, seed, steps, guidance, negative_prompt)
 
 
@@ -153,38 +154,6 @@ def draw_many(
     return pictures
 
 
-def load_lora(pipeline: StableDiffusionPipeline, path: Path, scale: float = 1.0) -> None:
-    """Load a LoRA from a safetensors file, or from a folder with one, and weigh it with ``scale``.
-
-    Raises:
-        ReaderError: it is missing, damaged, for another model, or matches nothing or only a part of this one.
-    """
-    file = _lora_file(path)
-    try:
-        tensors = len([name for name in load_file(file) if not name.endswith("alpha")])
-    except (OSError, SafetensorError) as error:
-        raise ReaderError(
-            f"{file} is damaged or no safetensors file ({first_line(error)}). Download or train it again."
-        ) from error
-    try:
-        with quiet("diffusers", "transformers"):
-            # No pickle: such a file could run code.
-            pipeline.load_lora_weights(str(file), adapter_name=_ADAPTER, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise ReaderError(
-            f"{file} is no LoRA for this model ({first_line(error)}). Its card names the base model that it was "
-            "trained on; load it into that one."
-        ) from error
-    loaded = _adapter_tensors(pipeline)
-    if loaded < max(tensors, 1):
-        pipeline.unload_lora_weights()
-        raise ReaderError(
-            f"of the {tensors} tensors in {file}, {loaded} match a layer of this model. It was trained on another "
-            "base model; its card names which."
-        )
-    pipeline.set_adapters([_ADAPTER], [scale])
-
-
 def _check_numbers(count: int, steps: int, guidance: float, scale: float) -> None:
     if count < 1:
         raise ReaderError(f"{count} pictures cannot be drawn: count must be 1 or more.")
@@ -194,22 +163,3 @@ def _check_numbers(count: int, steps: int, guidance: float, scale: float) -> Non
         raise ReaderError(f"a guidance of {guidance:g} is not possible: it must be 0 or more; 4 is usual here.")
     if not math.isfinite(scale):
         raise ReaderError(f"a scale of {scale:g} is not possible: it must be a finite number, usually 0 to 1.")
-
-
-def _lora_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise ReaderError(f"there is no LoRA at {path}: neither a file nor a folder. Check the path.")
-    files = sorted(path.glob("*.safetensors"))
-    if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
-        raise ReaderError(
-            f"the folder {path} must hold one .safetensors file, and holds {found}. Name the file itself."
-        )
-    return files[0]
-
-
-def _adapter_tensors(pipeline: StableDiffusionPipeline) -> int:
-    models = (pipeline.unet, pipeline.text_encoder)
-    return sum(f".{_ADAPTER}." in name for model in models for name, _ in model.named_parameters())

@@ -49,12 +49,12 @@
 # little noise. With $\beta_t \in (0, 1)$ and $\varepsilon_t \sim \mathcal{N}(0, I_d)$,
 #
 # $$x_t = \sqrt{1-\beta_t}\;x_{t-1} + \sqrt{\beta_t}\;\varepsilon_t ,\qquad
-# q(x_t \mid x_{t-1}) = \mathcal{N}\big(\sqrt{1-\beta_t}\,x_{t-1},\; \beta_t I_d\big).$$
+# q(x_t \mid x_{t-1}) = \mathcal{N}(\sqrt{1-\beta_t}\,x_{t-1},\; \beta_t I_d).$$
 #
 # Normal variables add up to a normal variable. So all the steps from $0$ to $t$ are one, with
-# $\bar\alpha_t = \prod_{i \le t} (1-\beta_i)$, a number between 0 and 1 that only falls:
+# $\bar\alpha_t = \prod_{i \leq t} (1-\beta_i)$, a number between 0 and 1 that only falls:
 #
-# $$q(x_t \mid x_0) = \mathcal{N}\big(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I_d\big),\qquad
+# $$q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I_d),\qquad
 # x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon .$$
 #
 # (Why: a step multiplies the variance so far by $1-\beta_t$ and adds $\beta_t$, and
@@ -71,12 +71,12 @@
 # （一张图，或两个坐标）出发，重复 $T$ 次：缩小一点，加一点噪声。设 $\beta_t \in (0, 1)$，$\varepsilon_t \sim \mathcal{N}(0, I_d)$，则
 #
 # $$x_t = \sqrt{1-\beta_t}\;x_{t-1} + \sqrt{\beta_t}\;\varepsilon_t ,\qquad
-# q(x_t \mid x_{t-1}) = \mathcal{N}\big(\sqrt{1-\beta_t}\,x_{t-1},\; \beta_t I_d\big).$$
+# q(x_t \mid x_{t-1}) = \mathcal{N}(\sqrt{1-\beta_t}\,x_{t-1},\; \beta_t I_d).$$
 #
-# 正态变量相加还是正态变量，所以从 $0$ 到 $t$ 的所有步可以并成一步。记 $\bar\alpha_t = \prod_{i \le t} (1-\beta_i)$，
+# 正态变量相加还是正态变量，所以从 $0$ 到 $t$ 的所有步可以并成一步。记 $\bar\alpha_t = \prod_{i \leq t} (1-\beta_i)$，
 # 它在 0 和 1 之间，只降不升：
 #
-# $$q(x_t \mid x_0) = \mathcal{N}\big(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I_d\big),\qquad
+# $$q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I_d),\qquad
 # x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon .$$
 #
 # （理由：每一步把已有的方差乘以 $1-\beta_t$，再加上 $\beta_t$，而 $(1-\beta_t)(1-\bar\alpha_{t-1}) + \beta_t = 1-\bar\alpha_t$。）
@@ -133,11 +133,13 @@ show(figure, alt_en, alt_zh)
 # ## 2 · Schedules and the signal-to-noise ratio
 #
 # The $\beta_t$, the [noise schedule](GLOSSARY.md#noise-schedule), are chosen by hand. Three choices are in use:
-# `linear` (DDPM), `scaled_linear` (Stable Diffusion: linear in $\sqrt\beta$) and `squaredcos_cap_v2`
+# `linear` (DDPM), `scaled_linear` (Stable Diffusion: linear in $\sqrt{\beta}$) and `squaredcos_cap_v2`
 # ([cosine](REFERENCES.md#improved-ddpm): $\bar\alpha$ is given, $\beta$ follows). What counts is only the
 # [signal-to-noise ratio](GLOSSARY.md#signal-to-noise-ratio)
 #
-# $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} \in (0, \infty),\qquad \text{in decibels } 10 \log_{10} \mathrm{SNR}(t).$$
+# $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} \in (0, \infty),$$
+#
+# in decibels $10 \log_{10} \mathrm{SNR}(t)$.
 #
 # **Predict:** drawing starts from pure noise. Does the last step of each schedule really leave nothing of the picture?
 
@@ -147,10 +149,12 @@ show(figure, alt_en, alt_zh)
 #
 # ## 2 · 噪声表与信噪比
 #
-# $\beta_t$ 就是[噪声表](../GLOSSARY.md#noise-schedule)，是人定的。常用的有三种：`linear`（DDPM）、`scaled_linear`（Stable Diffusion，$\sqrt\beta$ 取等差）和
+# $\beta_t$ 就是[噪声表](../GLOSSARY.md#noise-schedule)，是人定的。常用的有三种：`linear`（DDPM）、`scaled_linear`（Stable Diffusion，$\sqrt{\beta}$ 取等差）和
 # `squaredcos_cap_v2`（[余弦](../REFERENCES.md#improved-ddpm)，先定 $\bar\alpha$，再反推 $\beta$）。真正起作用的只有[信噪比](../GLOSSARY.md#signal-to-noise-ratio)
 #
-# $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} \in (0, \infty),\qquad \text{换成分贝为 } 10 \log_{10} \mathrm{SNR}(t).$$
+# $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} \in (0, \infty),$$
+#
+# 换成分贝就是 $10 \log_{10} \mathrm{SNR}(t)$。
 #
 # **先猜一猜：** 作画从纯噪声开始。那么每种噪声表的最后一步，真的一点原图都不剩吗？
 
@@ -378,16 +382,16 @@ show(figure, alt_en, alt_zh)
 # The model does not know $x_0$; it guesses. Put $x_0 = (x_t - s\,\varepsilon)/a$ into $\tilde\mu$, and it becomes a
 # mean in terms of the noise. A model that predicts $\varepsilon_\theta(x_t, t)$ has the mean
 #
-# $$\mu_\theta(x_t, t) = \frac{1}{\sqrt{\alpha}} \Big( x_t - \frac{\beta}{\sqrt{1-\bar\alpha_t}}\; \varepsilon_\theta(x_t, t) \Big).$$
+# $$\mu_\theta(x_t, t) = \frac{1}{\sqrt{\alpha}} \left( x_t - \frac{\beta}{\sqrt{1-\bar\alpha_t}}\; \varepsilon_\theta(x_t, t) \right).$$
 #
 # The bound on the likelihood is a sum of divergences between 2 and 3. Between normal densities of one variance that is a
-# squared distance of means, and so a *weighted squared error of the noise* ($\lVert\cdot\rVert^2$ sums over $d$ numbers):
+# squared distance of means, and so a *weighted squared error of the noise* ($\|\cdot\|^2$ sums over $d$ numbers):
 #
-# $$\mathrm{KL}\big(q(x_u \mid x_t, x_0)\,\big\|\,p_\theta(x_u \mid x_t)\big) = \frac{\lVert \tilde\mu - \mu_\theta \rVert^2}{2\sigma_t^2}
-# = w_t\,\lVert \varepsilon - \varepsilon_\theta \rVert^2,\qquad w_t = \frac{\beta^2}{2\,\sigma_t^2\,\alpha\,(1-\bar\alpha_t)}.$$
+# $$\mathrm{KL}(q(x_u \mid x_t, x_0)\,\,\|\,\,p_\theta(x_u \mid x_t)) = \frac{\| \tilde\mu - \mu_\theta \|^2}{2\sigma_t^2}
+# = w_t\,\| \varepsilon - \varepsilon_\theta \|^2,\qquad w_t = \frac{\beta^2}{2\,\sigma_t^2\,\alpha\,(1-\bar\alpha_t)}.$$
 #
-# DDPM drops $w_t$ and minimises $\mathbb{E}_{x_0, \varepsilon, t} \lVert \varepsilon - \varepsilon_\theta(a\,x_0 +
-# s\,\varepsilon,\, t) \rVert^2$.
+# DDPM drops $w_t$ and minimises $\mathbb{E}_{x_0, \varepsilon, t} \| \varepsilon - \varepsilon_\theta(a\,x_0 +
+# s\,\varepsilon,\, t) \|^2$.
 #
 # **Predict:** for which $t$ was $w_t$ large: little noise, or much?
 
@@ -399,15 +403,15 @@ show(figure, alt_en, alt_zh)
 #
 # 模型不知道 $x_0$，只能猜。把 $x_0 = (x_t - s\,\varepsilon)/a$ 代入 $\tilde\mu$，均值就改用噪声来写。预测 $\varepsilon_\theta(x_t, t)$ 的模型，均值为
 #
-# $$\mu_\theta(x_t, t) = \frac{1}{\sqrt{\alpha}} \Big( x_t - \frac{\beta}{\sqrt{1-\bar\alpha_t}}\; \varepsilon_\theta(x_t, t) \Big).$$
+# $$\mu_\theta(x_t, t) = \frac{1}{\sqrt{\alpha}} \left( x_t - \frac{\beta}{\sqrt{1-\bar\alpha_t}}\; \varepsilon_\theta(x_t, t) \right).$$
 #
 # 似然的变分界是一串散度之和，每一项比较上面的第 2 个和第 3 个分布。方差相同的两个正态分布，散度就是均值之差的平方，
-# 也就是*噪声的加权平方误差*（$\lVert\cdot\rVert^2$ 对 $d$ 个数求和）：
+# 也就是*噪声的加权平方误差*（$\|\cdot\|^2$ 对 $d$ 个数求和）：
 #
-# $$\mathrm{KL}\big(q(x_u \mid x_t, x_0)\,\big\|\,p_\theta(x_u \mid x_t)\big) = \frac{\lVert \tilde\mu - \mu_\theta \rVert^2}{2\sigma_t^2}
-# = w_t\,\lVert \varepsilon - \varepsilon_\theta \rVert^2,\qquad w_t = \frac{\beta^2}{2\,\sigma_t^2\,\alpha\,(1-\bar\alpha_t)}.$$
+# $$\mathrm{KL}(q(x_u \mid x_t, x_0)\,\,\|\,\,p_\theta(x_u \mid x_t)) = \frac{\| \tilde\mu - \mu_\theta \|^2}{2\sigma_t^2}
+# = w_t\,\| \varepsilon - \varepsilon_\theta \|^2,\qquad w_t = \frac{\beta^2}{2\,\sigma_t^2\,\alpha\,(1-\bar\alpha_t)}.$$
 #
-# DDPM 去掉 $w_t$，最小化 $\mathbb{E}_{x_0, \varepsilon, t} \lVert \varepsilon - \varepsilon_\theta(a\,x_0 + s\,\varepsilon,\, t) \rVert^2$。
+# DDPM 去掉 $w_t$，最小化 $\mathbb{E}_{x_0, \varepsilon, t} \| \varepsilon - \varepsilon_\theta(a\,x_0 + s\,\varepsilon,\, t) \|^2$。
 #
 # **先猜一猜：** $w_t$ 在哪些 $t$ 上大：噪声小的时候，还是噪声大的时候？
 
@@ -516,14 +520,14 @@ train(point_model, point_loss, steps=3000)
 # $x_0^{(i)}$ counts with the probability that $x_t$ came from it,
 #
 # $$\varepsilon^\ast(x_t) = \frac{x_t - a \sum_i p_i\,x_0^{(i)}}{s},\qquad
-# p_i = \mathrm{softmax}_i\Big(-\frac{\lVert x_t - a\,x_0^{(i)} \rVert^2}{2 s^2}\Big),\quad p \in \mathbb{R}^{N}.$$
+# p_i = \mathrm{softmax}_i\left(-\frac{\| x_t - a\,x_0^{(i)} \|^2}{2 s^2}\right),\quad p \in \mathbb{R}^{N}.$$
 
 # %% [markdown] lang="zh"
 # 不能：同一个 $x_t$ 可能来自许多数据点，各自对应不同的噪声。平方误差在这些噪声的*均值*处最小。数据有限时，这个最好的答案不用网络也能算：
 # 每个数据点 $x_0^{(i)}$ 按“$x_t$ 来自它”的概率计入，
 #
 # $$\varepsilon^\ast(x_t) = \frac{x_t - a \sum_i p_i\,x_0^{(i)}}{s},\qquad
-# p_i = \mathrm{softmax}_i\Big(-\frac{\lVert x_t - a\,x_0^{(i)} \rVert^2}{2 s^2}\Big),\quad p \in \mathbb{R}^{N}.$$
+# p_i = \mathrm{softmax}_i\left(-\frac{\| x_t - a\,x_0^{(i)} \|^2}{2 s^2}\right),\quad p \in \mathbb{R}^{N}.$$
 
 
 # %% tags=["nbval-check-output"]
@@ -551,8 +555,9 @@ expect(loss / least, 1.0, 1.25, "the network's loss over the least")
 #
 # Two steps are in use. **DDPM** draws from $p_\theta$ of section 4, with fresh noise $z \sim \mathcal{N}(0, I_d)$:
 #
-# $$x_u = \mu_\theta(x_t, t) + \sigma_t z,\qquad \sigma_t^2 = \tilde\beta\ (\texttt{fixed\_small}) \text{ or } \beta\ (\texttt{fixed\_large}),
-# \qquad \text{in the last step no } z.$$
+# $$x_u = \mu_\theta(x_t, t) + \sigma_t z .$$
+#
+# $\sigma_t^2$ is $\tilde\beta$ (`fixed_small`) or $\beta$ (`fixed_large`); in the last step there is no $z$.
 #
 # **[DDIM](REFERENCES.md#ddim)** guesses the picture, $\hat x_0 = (x_t - s\,\varepsilon_\theta)/a$, and mixes it for
 # step $u$ with the *same* noise. A number $\eta \in [0, 1]$ replaces part of it with fresh noise:
@@ -569,8 +574,9 @@ expect(loss / least, 1.0, 1.25, "the network's loss over the least")
 #
 # 常用的一步有两种。**DDPM** 从第 4 节的 $p_\theta$ 中抽样，用新的噪声 $z \sim \mathcal{N}(0, I_d)$：
 #
-# $$x_u = \mu_\theta(x_t, t) + \sigma_t z,\qquad \sigma_t^2 = \tilde\beta\ (\texttt{fixed\_small}) \text{ 或 } \beta\ (\texttt{fixed\_large}),
-# \qquad \text{最后一步不加 } z.$$
+# $$x_u = \mu_\theta(x_t, t) + \sigma_t z .$$
+#
+# $\sigma_t^2$ 取 $\tilde\beta$（`fixed_small`）或 $\beta$（`fixed_large`）；最后一步不加 $z$。
 #
 # **[DDIM](../REFERENCES.md#ddim)** 先猜出原图 $\hat x_0 = (x_t - s\,\varepsilon_\theta)/a$，再与*同一份*噪声按第 $u$ 步的比例重新混合。
 # 数 $\eta \in [0, 1]$ 决定把其中多少换成新噪声：
@@ -718,7 +724,7 @@ point_model = point_model.float()
 # distance](GLOSSARY.md#energy-distance) of samples $X$ ($n \times d$) and $Y$ ($m \times d$) is 0 only for equal
 # distributions:
 #
-# $$D(X, Y) = 2\,\mathbb{E}\lVert x - y \rVert - \mathbb{E}\lVert x - x' \rVert - \mathbb{E}\lVert y - y' \rVert .$$
+# $$D(X, Y) = 2\,\mathbb{E}\| x - y \| - \mathbb{E}\| x - x' \| - \mathbb{E}\| y - y' \| .$$
 #
 # For numbers ($d = 1$) scipy has its square root. The floor is what fresh *true* points get. Each setting draws five sets
 # of 400 points, each set from noise of its own; the bars are 95 % intervals of their mean.
@@ -733,7 +739,7 @@ point_model = point_model.float()
 # 一千次调用太多了。要评价少走几步的结果，得有两组点之间的距离。样本 $X$（$n \times d$）与 $Y$（$m \times d$）的
 # [能量距离](../GLOSSARY.md#energy-distance)只有在分布相同时才为 0：
 #
-# $$D(X, Y) = 2\,\mathbb{E}\lVert x - y \rVert - \mathbb{E}\lVert x - x' \rVert - \mathbb{E}\lVert y - y' \rVert .$$
+# $$D(X, Y) = 2\,\mathbb{E}\| x - y \| - \mathbb{E}\| x - x' \| - \mathbb{E}\| y - y' \| .$$
 #
 # 对数（$d = 1$）来说，scipy 里有它的平方根。下限是重新抽取的*真*数据所得的距离。每种设置画五组点，每组 400 个，
 # 各用各的噪声；图上的竖线是均值的 95 % 区间。
@@ -815,7 +821,7 @@ expect(levels, 0.3, 3, "DDIM, 100 steps over 20")
 # goes on along the line between the answers ([Ho & Salimans](REFERENCES.md#classifier-free-guidance); all have the
 # shape of $x_t$):
 #
-# $$\hat\varepsilon = \varepsilon_\theta(x_t, t, \varnothing) + w\,\big(\varepsilon_\theta(x_t, t, c) - \varepsilon_\theta(x_t, t, \varnothing)\big).$$
+# $$\hat\varepsilon = \varepsilon_\theta(x_t, t, \varnothing) + w\,(\varepsilon_\theta(x_t, t, c) - \varepsilon_\theta(x_t, t, \varnothing)).$$
 #
 # $w$ is diffusers' `guidance_scale`. The paper's $w$ is smaller by one: its 0 is diffusers' 1. In the picture, each
 # arrow is $-s\,\hat\varepsilon$: it leads from $x_t$ to $a\,\hat x_0$, the picture that the answer stands for, shrunk
@@ -835,7 +841,7 @@ expect(levels, 0.3, 3, "DDIM, 100 steps over 20")
 # [无分类器引导](../GLOSSARY.md#classifier-free-guidance)问两遍，一遍带标签 $c$，一遍不带（∅），然后沿着两个回答的连线走下去
 # （[Ho 与 Salimans](../REFERENCES.md#classifier-free-guidance)；各项形状都与 $x_t$ 相同）：
 #
-# $$\hat\varepsilon = \varepsilon_\theta(x_t, t, \varnothing) + w\,\big(\varepsilon_\theta(x_t, t, c) - \varepsilon_\theta(x_t, t, \varnothing)\big).$$
+# $$\hat\varepsilon = \varepsilon_\theta(x_t, t, \varnothing) + w\,(\varepsilon_\theta(x_t, t, c) - \varepsilon_\theta(x_t, t, \varnothing)).$$
 #
 # $w$ 就是 diffusers 的 `guidance_scale`。论文里的 $w$ 比它小 1：论文的 0 等于 diffusers 的 1。图中每支箭头是 $-s\,\hat\varepsilon$：
 # 从 $x_t$ 指向 $a\,\hat x_0$，也就是这个回答所猜的原图；背后的数据也按 $a$ 缩小了。
