@@ -658,8 +658,8 @@ for steps in (1000, 50, 7):
         expect(gap, 0, 1e-6, f"DDIM, η = {eta}, {steps} steps: largest difference")
 
 # %% [markdown] lang="en"
-# All of them to 1e-6, the last step included. And $\eta = 1$? In the formulas, the step of DDPM with `fixed_small`;
-# the next cell proves it.
+# All of them to 1e-6, the last step included. And $\eta = 1$? In the formulas, the step of DDPM with
+# `fixed_small`; section 8 proves it.
 #
 # ## 8 · The whole way
 #
@@ -669,7 +669,7 @@ for steps in (1000, 50, 7):
 # **Predict:** 1,000 steps by hand, 1,000 with the scheduler, the same random numbers. Do small differences grow?
 
 # %% [markdown] lang="zh"
-# 全部吻合到 1e-6，最后一步也不例外。那么 $\eta = 1$ 呢？从公式看，就是 `fixed_small` 的 DDPM，下一个单元格证明它。
+# 全部吻合到 1e-6，最后一步也不例外。那么 $\eta = 1$ 呢？从公式看，就是 `fixed_small` 的 DDPM，第 8 节会证明。
 #
 # ## 8 · 走完全程
 #
@@ -741,7 +741,7 @@ point_model = point_model.float()
 #
 # $$D(X, Y) = 2\,\mathbb{E}\| x - y \| - \mathbb{E}\| x - x' \| - \mathbb{E}\| y - y' \| .$$
 #
-# 对数（$d = 1$）来说，scipy 里有它的平方根。下限是重新抽取的*真*数据所得的距离。每种设置画五组点，每组 400 个，
+# 对数（$d = 1$）来说，scipy 里有它的平方根。下限是重新抽取的真实数据所得的距离。每种设置画五组点，每组 400 个，
 # 各用各的噪声；图上的竖线是均值的 95 % 区间。
 #
 # **先猜一猜：** DDIM 和 DDPM，哪个需要的步数少？步数充足时呢？
@@ -806,9 +806,9 @@ levels = curves["DDIM"][100].mean / curves["DDIM"][20].mean
 expect(levels, 0.3, 3, "DDIM, 100 steps over 20")
 
 # %% [markdown] lang="en"
-# At 5 steps DDPM is well behind, because it adds noise in every step and needs steps to take it out again. With many
-# steps it came out lower in our run, though the intervals nearly touch: fresh noise also washes out earlier mistakes,
-# which DDIM carries to the end. Neither comes down to the floor. What is left is the network's error, and no number
+# At 5 steps DDPM is well behind, because it adds noise in every step and needs steps to take it out again. With many steps
+# its mean came out lower in our run, though the intervals overlap: fresh noise can wash out earlier mistakes, which DDIM
+# carries to the end. Neither comes down to the floor. What is left is the network's error, and no number
 # of steps takes all of it away.
 #
 # The cell above sets `timestep_spacing="trailing"`, and not for decoration. diffusers' default for both is
@@ -830,8 +830,8 @@ expect(levels, 0.3, 3, "DDIM, 100 steps over 20")
 # **Predict:** where do points end up if $w$ is 8?
 
 # %% [markdown] lang="zh"
-# 走 5 步时，DDPM 明显落后：它每一步都加噪声，还得再花步数把它去掉。步数多了，在我们这次运行里它反而更低，不过两者的区间几乎相接：
-# 新加的噪声也会冲掉前面犯的错，DDIM 则把错一路带到最后。两者都到不了下限：剩下的是网络自己的误差，步数再多也去不干净。
+# 走 5 步时，DDPM 明显落后：它每一步都加噪声，还得再花步数把它去掉。步数多了，在我们这次运行里它的均值反而更低，不过两者的区间有重叠：
+# 新加的噪声能冲掉前面犯的错，DDIM 则把错一路带到最后。两者都到不了下限：剩下的是网络自己的误差，步数再多也去不干净。
 #
 # 上面的单元格设了 `timestep_spacing="trailing"`，这不是摆设。diffusers 里两者默认都是 `"leading"`：走十步就从 $t = 900$ 开始，
 # 走两步就从 $t = 500$ 开始，拿到的却是纯噪声，网络会把它当成画了一半的图。
@@ -1181,13 +1181,14 @@ check_exercise("08-4", noise_loss)
 # | `Scheduler.from_config({**scheduler.config, "clip_sample": False})` still clips | keys that were defaults are remembered in the config, and dropped | `Scheduler.from_config(scheduler.config, clip_sample=False)` |
 # | grey or washed-out pictures after a few steps | `timestep_spacing="leading"` starts too late | `"trailing"` |
 # | `Number of inference steps is 'None', you need to run 'set_timesteps' after creating the scheduler` | DDIM does not know its steps | `scheduler.set_timesteps(50)` |
-# | `The size of tensor a (8) must match the size of tensor b (4) at non-singleton dimension 3` | $\bar\alpha$ of shape (count,) against pictures | `alpha_bar.view(-1, 1, 1, 1)` |
+# | `The size of tensor a (4) must match the size of tensor b (8) at non-singleton dimension 3` | $\bar\alpha$ of shape (count,) against pictures | `alpha_bar.view(-1, 1, 1, 1)` |
 # | mud, whatever the steps | the model predicts $v$, the scheduler expects $\varepsilon$ | `prediction_type` in the scheduler's config |
 # | the last digits differ from diffusers' | $1-\bar\alpha$ in single precision | double precision for the comparison |
 # | the loss no longer falls, pictures still get better | the loss has a floor | judge samples, not the loss |
 #
-# **Where next:** chapter 09 takes Stable Diffusion apart, whose scheduler you have now written; chapter 11 trains a
-# LoRA with the loss of exercise 08-4; chapter 12 measures pictures.
+# **Where next:** [chapter 09](09_stable_diffusion.ipynb) takes Stable Diffusion apart, whose scheduler you have now
+# written; [chapter 11](11_training_an_sd_lora.ipynb) trains a LoRA with the loss of exercise 08-4, weighted by time step;
+# chapter 12 measures pictures.
 
 # %% [markdown] lang="zh"
 # ## 小结
@@ -1207,9 +1208,10 @@ check_exercise("08-4", noise_loss)
 # | `Scheduler.from_config({**scheduler.config, "clip_sample": False})` 照样截断 | 配置里记着哪些键用的是默认值，会把它们丢掉 | `Scheduler.from_config(scheduler.config, clip_sample=False)` |
 # | 步数少时画面发灰、发白 | `timestep_spacing="leading"` 起步太晚 | `"trailing"` |
 # | `Number of inference steps is 'None', you need to run 'set_timesteps' after creating the scheduler` | DDIM 不知道走几步 | `scheduler.set_timesteps(50)` |
-# | `The size of tensor a (8) must match the size of tensor b (4) at non-singleton dimension 3` | 形状为（张数,）的 $\bar\alpha$ 直接乘图片 | `alpha_bar.view(-1, 1, 1, 1)` |
+# | `The size of tensor a (4) must match the size of tensor b (8) at non-singleton dimension 3` | 形状为（张数,）的 $\bar\alpha$ 直接乘图片 | `alpha_bar.view(-1, 1, 1, 1)` |
 # | 走多少步都是一团糊 | 模型预测 $v$，采样器以为是 $\varepsilon$ | 采样器配置里的 `prediction_type` |
 # | 末几位与 diffusers 不同 | $1-\bar\alpha$ 用了单精度 | 比较时用双精度 |
 # | 损失不再降，画却越来越好 | 损失有下限 | 看样本，别看损失 |
 #
-# **下一步：** 第 09 章把 Stable Diffusion 拆开，它的采样器你已经亲手写过了；第 11 章训练 LoRA，用的就是练习 08-4 的损失；第 12 章讲怎样评价图片。
+# **下一步：** [第 09 章](09_stable_diffusion.ipynb)把 Stable Diffusion 拆开，它的采样器你已经亲手写过了；
+# [第 11 章](11_training_an_sd_lora.ipynb)训练 LoRA，用的就是练习 08-4 的损失，再按时间步加权；第 12 章讲怎样评价图片。
