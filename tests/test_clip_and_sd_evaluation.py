@@ -16,6 +16,8 @@ from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, EmojiSet, Facts, hel
 from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
 from aigc_helpers.images.looks import in_sepia
 
+pytestmark = pytest.mark.slow
+
 PICTURES = 40
 
 

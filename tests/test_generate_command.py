@@ -13,6 +13,8 @@ from aigc_helpers.images.emoji import BACKGROUNDS, STYLES, load_emoji
 from aigc_helpers.paths import DATA
 from aigc_helpers.text.generate import write_poems
 
+pytestmark = pytest.mark.slow
+
 TIGER = "tiger, noto style, blue background"
 
 

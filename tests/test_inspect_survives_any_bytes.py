@@ -23,6 +23,8 @@ from small_weight_files import gguf, torch_zip
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.weights.inspect import inspect
 
+pytestmark = pytest.mark.slow
+
 IN_ONE_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # What each format's reader must reach before it does anything: else random bytes test the first comparison only.
 BEGINNINGS = {

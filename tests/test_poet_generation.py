@@ -16,6 +16,8 @@ from aigc_helpers.paths import DATA
 from aigc_helpers.text.generate import check_prompt, load_poet, write_poems
 from aigc_helpers.weights.install import install
 
+pytestmark = pytest.mark.slow
+
 POET = DATA / "poet"
 
 

@@ -18,6 +18,8 @@ from aigc_helpers.book.page import formula, notebook_page
 from aigc_helpers.book.runner import ChapterResult, closing_table, count_checks, run
 from aigc_helpers.errors import UnknownNameError
 
+pytestmark = pytest.mark.slow
+
 NAME = "98_miniature"
 FAILING = """\
 # %%

@@ -138,14 +138,15 @@ def _look_up(keys: numpy.ndarray, values: numpy.ndarray, wanted: numpy.ndarray) 
 
 
 def _estimate_discounts(counts: numpy.ndarray) -> numpy.ndarray:
-    """Return the discounts for counts of 0, 1, 2 and 3 or more, each between 0 and its count."""
+    """Return the discounts for counts of 0, 1, 2 and 3 or more: 0, and three above 0 and up to their count."""
+    usual = numpy.array([0.0, 0.5, 0.75, 0.75])
     once, twice, thrice, often = (int((counts == number).sum()) for number in range(1, 5))
     if not once or not twice or not thrice:
-        # Too little data for the formula, which divides by these.
-        return numpy.array([0.0, 0.5, 0.75, 0.75])
+        return usual  # Too little data for the formula, which divides by these.
     share = once / (once + 2 * twice)
-    return numpy.clip(
+    estimated = numpy.minimum(
         [0.0, 1 - 2 * share * twice / once, 2 - 3 * share * thrice / twice, 3 - 4 * share * often / thrice],
-        0.0,
         [0.0, 1.0, 2.0, 3.0],
     )
+    # Here, too, with little data: a context that spares nothing would make new tokens impossible.
+    return numpy.where(estimated > 0, estimated, usual)
