@@ -36,7 +36,7 @@ TEST_CONCEPTS = 40  # Of the base's concepts, kept out of the training of fluent
 _SEPIA_CONCEPTS = 80
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CONVOLUTIONS = ("conv1", "conv2")  # A look changes every pixel, and 8 x 8 latents have no attention above 4 x 4.
-_BATCH_SIZE = 16
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class PictureAdapterSettings:
 # As measured in chapter 11.
 SEPIA = PictureAdapterSettings(16, ATTENTION + CONVOLUTIONS, learning_rate=3e-3, steps=150, strength=2)
 _FLUENT = PictureAdapterSettings(16, ATTENTION, learning_rate=1e-3, steps=300)
-_CONCEPT = PictureAdapterSettings(8, ATTENTION, learning_rate=3e-3, steps=80)
-_SETTINGS = {"sepia": SEPIA, "fluent": _FLUENT} | dict.fromkeys(HELD_OUT_CONCEPTS, _CONCEPT)
+CONCEPT = PictureAdapterSettings(8, ATTENTION, learning_rate=3e-3, steps=80)
+_SETTINGS = {"sepia": SEPIA, "fluent": _FLUENT} | dict.fromkeys(HELD_OUT_CONCEPTS, CONCEPT)
 
 
 class TrainedPictureAdapter(NamedTuple):
@@ -105,7 +105,7 @@ def train_picture_adapter(
     """
     asked = {"rank": rank, "learning_rate": learning_rate, "steps": steps}
     given = {name: value for name, value in asked.items() if value is not None}
-    settings = replace(_CONCEPT if is_picture_folder(what) else _settings_for(what), seed=seed, **given)
+    settings = replace(CONCEPT if is_picture_folder(what) else _settings_for(what), seed=seed, **given)
     _check_numbers(settings)
     pipeline = load_pipeline(base)
     if is_picture_folder(what):
@@ -142,7 +142,7 @@ def fit_adapter(
     """
     latents = encode_pictures(pipeline.vae, to_pixels(shown.pictures))
     text = (pipeline.text_encoder, pipeline.tokenizer)
-    batches = latent_batches(latents, shown.captions, *text, _BATCH_SIZE, settings.seed)
+    batches = latent_batches(latents, shown.captions, *text, BATCH_SIZE, settings.seed)
     set_seed(settings.seed)
     pipeline.unet.requires_grad_(False)
     pipeline.unet.add_adapter(

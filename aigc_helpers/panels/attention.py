@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from ipywidgets import HTML, Button, IntSlider, Text, VBox
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.figures import as_png, draw_matrix, new_figure
+from aigc_helpers.panels.img_element import img_element
 
 # From a sentence to its n tokens, and the attention weights of shape (layers, heads, n, n).
 Attend = Callable[[str], tuple[list[str], torch.Tensor]]
@@ -107,6 +107,4 @@ class AttentionPanel(VBox):
             self.view.value = f"<p><b>Not drawn / 没有画：</b>{html.escape(str(error))}</p>"
             return
         said = f"layer {self.layer.value}, head {self.head.value}: {describe(attention)}"
-        # An img element and no Image widget, because that has no alt text.
-        picture = b64encode(draw_attention(attention)).decode()
-        self.view.value = f'<img alt="{html.escape(said)}" src="data:image/png;base64,{picture}">'
+        self.view.value = img_element(draw_attention(attention), said)

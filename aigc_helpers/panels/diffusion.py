@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +10,7 @@ from diffusers import DDPMScheduler
 from ipywidgets import HTML, Dropdown, FloatSlider, IntSlider, VBox
 
 from aigc_helpers.figures import COLOURS, as_png, new_figure
+from aigc_helpers.panels.img_element import img_element
 
 Sample = Callable[[int, float], torch.Tensor]  # From steps and guidance to points of shape (points, 2).
 
@@ -121,6 +120,4 @@ class DiffusionPanel(VBox):
             f"SNR / 信噪比 {diffused.decibels:.1f} dB · {settings.steps} steps / 步, "
             f"guidance / 引导强度 {settings.guidance:g}"
         )
-        # An img element and no Image widget, because that has no alt text.
-        picture = b64encode(draw_points(diffused, self.points)).decode()
-        self.view.value = f'<img alt="{html.escape(said)}" src="data:image/png;base64,{picture}"><p>{said}</p>'
+        self.view.value = f"{img_element(draw_points(diffused, self.points), said)}<p>{said}</p>"

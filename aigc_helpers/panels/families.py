@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from aigc_helpers.evaluation.intervals import Interval, share_interval
+from aigc_helpers.panels.img_element import img_element, png_of
 
 _SHOWN = 16
 _ENLARGED = 12  # Screen pixels per pixel.
@@ -101,9 +100,5 @@ def _as_html(pictures: np.ndarray, alt: str) -> str:
     """Return the pictures side by side with a grey line between them, as an img element with alt text."""
     framed = np.pad(pictures.clip(0, 1), ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
     strip = Image.fromarray(((1 - np.hstack(framed)) * 255).astype(np.uint8))
-    buffer = io.BytesIO()
-    strip.resize((strip.width * _ENLARGED // 2, strip.height * _ENLARGED // 2), Image.Resampling.NEAREST).save(
-        buffer, format="PNG"
-    )
-    data = b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+    size = (strip.width * _ENLARGED // 2, strip.height * _ENLARGED // 2)
+    return img_element(png_of(strip.resize(size, Image.Resampling.NEAREST)), alt)

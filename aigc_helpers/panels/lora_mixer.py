@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import html
-import io
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ipywidgets import HTML, FloatSlider, VBox
 from PIL.Image import Image
 
+from aigc_helpers.panels.img_element import img_element, png_of
+
 Paint = Callable[[list[str], list[float]], Sequence[Image]]  # From adapters and their scales to a picture per prompt.
 
 LARGEST_SCALE = 1.5
-_SHOWN_WIDTH = 128  # Pixels on the screen, whatever the pictures have.
+_LOOK = "width:128px;image-rendering:pixelated;margin:2px"  # So wide on the screen, whatever the pictures have.
 
 
 class Mixture(NamedTuple):
@@ -72,16 +72,7 @@ class LoraMixerPanel(VBox):
         mixture = run(scales, self.paint)
         said = ", ".join(f"{name} {scale:.1f}" for name, scale in scales.items())
         shown = "".join(
-            _as_html(picture, f"{title}; {said}") for picture, title in zip(mixture.pictures, self.titles, strict=True)
+            img_element(png_of(picture), f"{title}; {said}", _LOOK)
+            for picture, title in zip(mixture.pictures, self.titles, strict=True)
         )
         self.view.value = f"{shown}<pre>{html.escape(mixture.code)}</pre>"
-
-
-def _as_html(picture: Image, said: str) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    # An img element and no Image widget, because that has no alt text.
-    return (
-        f'<img alt="{html.escape(said)}" src="data:image/png;base64,{b64encode(buffer.getvalue()).decode()}" '
-        f'style="width:{_SHOWN_WIDTH}px;image-rendering:pixelated;margin:2px">'
-    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +10,7 @@ from ipywidgets import HTML, BoundedIntText, Button, Dropdown, FloatSlider, IntS
 from PIL.Image import Image
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.panels.img_element import img_element, png_of
 
 Paint = Callable[["PictureSettings"], Image]
 
@@ -100,14 +99,9 @@ class PicturePanel(VBox):
 
 
 def _as_html(picture: Image, settings: PictureSettings) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
     said = (
         f"{settings.prompt} · seed {settings.seed} · {settings.steps} steps · guidance {settings.guidance:g} · "
         f"{settings.scheduler}"
     )
-    # An img element and no Image widget, because that has no alt text.
-    return (
-        f'<img alt="{html.escape(said)}" src="data:image/png;base64,{b64encode(buffer.getvalue()).decode()}" '
-        f'style="width:{_SHOWN_WIDTH}px;image-rendering:pixelated"><p>{html.escape(said)}</p>'
-    )
+    shown = img_element(png_of(picture), said, f"width:{_SHOWN_WIDTH}px;image-rendering:pixelated")
+    return f"{shown}<p>{html.escape(said)}</p>"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import html
-import io
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from ipywidgets import HTML, FloatSlider, VBox
 from PIL.Image import Image
 
+from aigc_helpers.images.pixels import to_array
+from aigc_helpers.panels.img_element import img_element, png_of
+
 Paint = Callable[[float], Sequence[Image]]  # From a scale to one picture per prompt.
 
 LARGEST_SCALE = 1.5
-_SHOWN_WIDTH = 128  # Pixels on the screen, whatever the pictures have.
+_LOOK = "width:128px;image-rendering:pixelated;margin:2px"  # So wide on the screen, whatever the pictures have.
 
 
 def run(paint: Paint, scale: float) -> tuple[list[Image], float]:
@@ -28,7 +28,7 @@ def run(paint: Paint, scale: float) -> tuple[list[Image], float]:
         The pictures, and the mean absolute difference of their pixels (0 to 255) from those at scale 0.
     """
     base, pictures = list(paint(0.0)), list(paint(scale))
-    return pictures, float(np.abs(_stack(pictures) - _stack(base)).mean())
+    return pictures, float(np.abs(to_array(pictures).astype(float) - to_array(base)).mean())
 
 
 class ScalePanel(VBox):
@@ -61,24 +61,10 @@ class ScalePanel(VBox):
     def _show(self) -> None:
         pictures, distance = run(self.paint, self.scale.value)
         shown = "".join(
-            _as_html(picture, f"{title}, scale {self.scale.value:.1f}")
+            img_element(png_of(picture), f"{title}, scale {self.scale.value:.1f}", _LOOK)
             for picture, title in zip(pictures, self.titles, strict=True)
         )
         self.view.value = (
             f"{shown}<p>scale {self.scale.value:.1f}: a pixel is {distance:.1f} of 255 away from the base's / "
             f"强度 {self.scale.value:.1f}：每个像素与基座平均相差 {distance:.1f}（满值 255）</p>"
         )
-
-
-def _stack(pictures: Sequence[Image]) -> np.ndarray:
-    return np.stack([np.asarray(picture, dtype=float) for picture in pictures])
-
-
-def _as_html(picture: Image, said: str) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    # An img element and no Image widget, because that has no alt text.
-    return (
-        f'<img alt="{html.escape(said)}" src="data:image/png;base64,{b64encode(buffer.getvalue()).decode()}" '
-        f'style="width:{_SHOWN_WIDTH}px;image-rendering:pixelated;margin:2px">'
-    )

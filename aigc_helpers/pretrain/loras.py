@@ -14,7 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from aigc_helpers.images.adapters import (
-    ATTENTION,
+    BATCH_SIZE,
+    CONCEPT,
     LORA_FILE,
     SEPIA,
     TRIGGER_WORD,
@@ -43,7 +44,7 @@ class _Recipe(NamedTuple):
 # What aigc train sd takes for both, but for sepia's rank: the file is to be small.
 _RECIPES = {
     "koala": _Recipe(
-        PictureAdapterSettings(8, ATTENTION, learning_rate=3e-3, steps=80),
+        CONCEPT,
         TRIGGER_WORD,
         "A koala, which the base has never seen",
         "Apache-2.0 (Noto), CC-BY-4.0 (Twemoji)",
@@ -87,7 +88,7 @@ def _training_metadata(name: str, recipe: _Recipe, shown: CaptionedPictures) -> 
         "ss_resolution": "(64, 64)",
         "ss_num_train_images": str(len(shown.pictures)),
         "ss_steps": str(recipe.settings.steps),
-        "ss_total_batch_size": "16",
+        "ss_total_batch_size": str(BATCH_SIZE),
         "ss_unet_lr": f"{recipe.settings.learning_rate:g}",
         "ss_lr_scheduler": "cosine",
         "ss_seed": str(recipe.settings.seed),

@@ -1,0 +1,28 @@
+"""A picture as an ``img`` element, which has alt text; an Image widget has none."""
+
+from __future__ import annotations
+
+import html
+import io
+from base64 import b64encode
+
+from PIL.Image import Image
+
+
+def img_element(png: bytes, alt: str, style: str = "") -> str:
+    """Return the element with the picture in it.
+
+    Args:
+        png: the bytes of a PNG file.
+        alt: what a reader who cannot see the picture needs to know.
+        style: CSS, if any.
+    """
+    styled = f' style="{style}"' if style else ""
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{b64encode(png).decode()}"{styled}>'
+
+
+def png_of(picture: Image) -> bytes:
+    """Return a picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
