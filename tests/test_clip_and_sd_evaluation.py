@@ -124,10 +124,10 @@ def test_the_contact_sheet_shows_64_different_pictures(tmp_path: Path) -> None:
     assert len(set(sd.SHEET_CONCEPTS.split())) == 64
     assert set(sd.SHEET_CONCEPTS.split()) <= set(read_shown_in_training().concepts)
     try:
-        sd.contact_sheet(load_pipeline(), tmp_path / "sheet.png")
+        sd.contact_sheet(load_pipeline(), tmp_path / "sheet.webp")
     except ReaderError as error:
         pytest.skip(str(error))
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    sheet = np.asarray(Image.open(tmp_path / "sheet.webp"))
     height, width = sheet.shape[0] // 8, sheet.shape[1] // 8
     # The upper left of each field, without its caption.
     fields = {

@@ -107,7 +107,7 @@ def evaluate_sd(
 
 
 def contact_sheet(pipeline: StableDiffusionPipeline, target: Path) -> None:
-    """Draw 64 fixed prompts, 8 × 8, as a PNG file: English captions above, Chinese ones in the lower half.
+    """Draw 64 fixed prompts, 8 × 8, as a WebP file: English captions above, Chinese ones in the lower half.
 
     Raises:
         ReaderError: no font with Chinese characters is installed, or ``target`` cannot be written.
@@ -136,7 +136,7 @@ def contact_sheet(pipeline: StableDiffusionPipeline, target: Path) -> None:
             place = (left + side / 2, top + side + line * _LINE_HEIGHT)
             pen.text(place, text, fill="black", font=font, anchor="ma")
     with replacing(target) as unfinished:
-        sheet.save(unfinished, format="PNG", optimize=True)
+        sheet.save(unfinished, format="WEBP", quality=85, method=6)
 
 
 def _choose_facts(
