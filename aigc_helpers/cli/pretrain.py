@@ -86,6 +86,24 @@ def _build_picture_styles() -> str:
     return build_style_runs()
 
 
+def _build_film_update() -> str:
+    from aigc_helpers.pretrain.film_update import build_film_update
+
+    return build_film_update()
+
+
+def _build_lora_relatives() -> str:
+    from aigc_helpers.pretrain.lora_relatives import build_relatives
+
+    return build_relatives()
+
+
+def _build_lora_sweep() -> str:
+    from aigc_helpers.pretrain.lora_sweep import build_lora_sweep
+
+    return build_lora_sweep()
+
+
 def _build_loras() -> str:
     from aigc_helpers.pretrain.loras import build_loras
 
@@ -101,6 +119,9 @@ _BUILDERS = {
     "sd": _build_sd,
     "film-adapter": _build_film_adapter,
     "rank-sweep": _build_rank_sweep,
+    "film-update": _build_film_update,
+    "lora-relatives": _build_lora_relatives,
+    "lora-sweep": _build_lora_sweep,
     "picture-rank-sweep": _build_picture_rank_sweep,
     "picture-styles": _build_picture_styles,
     "loras": _build_loras,
