@@ -39,7 +39,10 @@ def main(arguments: list) -> int:
     if not is_installed(extras):
         set_up(extras)
     if arguments[0] == "test":
-        return run_in(PYTHON, "-m", "ruff", "check", ".") or run_in(PYTHON, "-m", "pytest", *arguments[1:])
+        # A process for each core, of about 2 GB; whole files go to one: a notebook's cells share a kernel.
+        workers = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile")
+        pytest = (PYTHON, "-m", "pytest", *workers, *arguments[1:])
+        return run_in(PYTHON, "-m", "ruff", "check", ".") or run_in(*pytest)
     return run_in(PYTHON, "-m", "aigc_helpers.cli", *arguments)
 
 

@@ -10,6 +10,8 @@ import pytest
 # Before any test imports a library, and inherited by every kernel that a test starts.
 os.environ["AIGC_PROFILE"] = "embedded"
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # Each core has a process; more threads would stand in line.
 
 MINIATURE = """\
 # %% [markdown] lang="en"
