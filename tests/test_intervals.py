@@ -6,7 +6,7 @@ import math
 
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError
@@ -39,6 +39,7 @@ def test_scores_that_give_no_interval_are_refused(scores: list[float]) -> None:
         bootstrap_interval(scores)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=500), st.floats(min_value=0, max_value=1))
 def test_a_share_solves_the_equation_of_wilson(count: int, fraction: float) -> None:
     hits = round(fraction * count)
@@ -65,6 +66,7 @@ def test_mcnemar_agrees_with_the_binomial_by_hand() -> None:
     assert comparison.difference.mean == pytest.approx(0.6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=2, max_size=40))
 def test_swapping_the_models_mirrors_the_comparison(rows: list[tuple[int, int, int]]) -> None:
     base, tuned, references = zip(*rows, strict=True)

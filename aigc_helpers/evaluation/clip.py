@@ -11,7 +11,7 @@ import torch
 
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.evaluation.intervals import share_of
-from aigc_helpers.evaluation.metrics import check_pairs
+from aigc_helpers.evaluation.refusals import check_pairs
 from aigc_helpers.images.emoji import COLOURS, LANGUAGES, STYLES, Facts, held_out_colours, load_emoji
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.profile import current_profile
@@ -83,9 +83,15 @@ def clip_score(
         captions: one for each.
 
     Raises:
-        ReaderError: there are none, or not as many captions as pictures.
+        ReaderError: there are none, not as many captions as pictures, or no such pictures.
     """
     check_pairs(captions, pictures)
+    side = model.config.vision_config.image_size
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (side, side, 3):
+        raise ReaderError(
+            f"the pictures are {pictures.dtype} of shape {pictures.shape}; {NAME} takes uint8, pictures × {side} × "
+            f"{side} × 3."
+        )
     cosines = (embed_pictures(model, pictures) * embed_captions(model, tokenizer, captions)).sum(dim=1)
     return (100 * cosines.clamp(min=0)).tolist()
 

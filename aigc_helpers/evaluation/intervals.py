@@ -9,7 +9,7 @@ import numpy
 from scipy.stats import binomtest, bootstrap
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.metrics import check_pairs
+from aigc_helpers.evaluation.refusals import check_pairs, class_numbers
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,12 @@ def share_interval(hits: int, count: int) -> Interval:
     Unlike a bootstrap's, it has a width even where all are hits, or none.
 
     Raises:
-        ReaderError: ``count`` is 0.
+        ReaderError: ``count`` is 0, or ``hits`` is not from 0 to ``count``.
     """
     if not count:
         raise ReaderError("a share needs at least one example, and none was given.")
+    if not 0 <= hits <= count:
+        raise ReaderError(f"{hits} hits of {count} examples are not possible.")
     interval = binomtest(hits, count).proportion_ci(method="wilson")
     return Interval(hits / count, float(interval.low), float(interval.high))
 
@@ -77,9 +79,12 @@ def share_of(hits: Sequence[bool] | numpy.ndarray) -> dict[str, float]:
 
 
 def accuracy_interval(predictions: Sequence[int], references: Sequence[int]) -> Interval:
-    """Return the accuracy with its 95 % bootstrap interval."""
-    check_pairs(predictions, references)
-    return bootstrap_interval((numpy.asarray(predictions) == numpy.asarray(references)).astype(float))
+    """Return the accuracy with its 95 % bootstrap interval.
+
+    Raises:
+        ReaderError: fewer than two pairs, unequal counts, or a value that is NaN or no whole number.
+    """
+    return bootstrap_interval(_right(predictions, references).astype(float))
 
 
 @dataclass(frozen=True)
@@ -106,14 +111,17 @@ def compare_paired(base: Sequence[int], tuned: Sequence[int], references: Sequen
     good, each of those would be a coin toss.
 
     Raises:
-        ReaderError: the lists are empty or differ in length.
+        ReaderError: fewer than two pairs, unequal counts, or a value that is NaN or no whole number.
     """
-    check_pairs(base, references)
-    check_pairs(tuned, references)
-    base_right = numpy.asarray(base) == numpy.asarray(references)
-    tuned_right = numpy.asarray(tuned) == numpy.asarray(references)
+    base_right, tuned_right = _right(base, references), _right(tuned, references)
     only_base, only_tuned = int((base_right & ~tuned_right).sum()), int((tuned_right & ~base_right).sum())
     differing = only_base + only_tuned
     p_value = float(binomtest(only_tuned, differing, 0.5).pvalue) if differing else 1.0
     difference = bootstrap_interval(tuned_right.astype(float) - base_right.astype(float))
     return Comparison(difference, only_base, only_tuned, p_value)
+
+
+def _right(predictions: Sequence[int], references: Sequence[int]) -> numpy.ndarray:
+    check_pairs(predictions, references)
+    # A NaN would equal nothing, and pass for a wrong answer.
+    return class_numbers(predictions, "predictions") == class_numbers(references, "references")

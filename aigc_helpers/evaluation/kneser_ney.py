@@ -85,7 +85,13 @@ class KneserNey:
         return self._probabilities(self._keys(windows))
 
     def perplexity(self, sequences: Sequence[Sequence[int]]) -> float:
-        """Return the exponential of the mean negative log-probability per token of ``sequences``."""
+        """Return the exponential of the mean negative log-probability per token of ``sequences``.
+
+        Raises:
+            ReaderError: they hold no tokens.
+        """
+        if not any(map(len, sequences)):
+            raise ReaderError("there are no tokens to predict.")
         total = sum(self.log_probabilities(sequence).sum() for sequence in sequences)
         return float(numpy.exp(-total / sum(map(len, sequences))))
 
