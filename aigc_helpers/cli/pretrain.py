@@ -62,6 +62,30 @@ def _build_sd() -> str:
     return f"{build_sd()}; the pipeline is in data/sd"
 
 
+def _build_t5() -> str:
+    from aigc_helpers.pretrain.t5 import build_t5
+
+    return f"{build_t5()}; the model is in data/t5"
+
+
+def _build_price_adapter() -> str:
+    from aigc_helpers.pretrain.price_adapter import build_price_adapter
+
+    return build_price_adapter()
+
+
+def _build_tune_adapter() -> str:
+    from aigc_helpers.pretrain.tune_adapter import build_tune_adapter
+
+    return build_tune_adapter()
+
+
+def _build_fid_curve() -> str:
+    from aigc_helpers.pretrain.fid_curve import build_fid_curve
+
+    return build_fid_curve()
+
+
 def _build_film_adapter() -> str:
     from aigc_helpers.pretrain.film_reviews import build_film_adapter
 
@@ -117,12 +141,16 @@ _BUILDERS = {
     "poet": _build_poet,
     "clip": _build_clip,
     "sd": _build_sd,
+    "t5": _build_t5,
     "film-adapter": _build_film_adapter,
+    "price-adapter": _build_price_adapter,
+    "tune-adapter": _build_tune_adapter,
     "rank-sweep": _build_rank_sweep,
     "film-update": _build_film_update,
     "lora-relatives": _build_lora_relatives,
     "lora-sweep": _build_lora_sweep,
     "picture-rank-sweep": _build_picture_rank_sweep,
     "picture-styles": _build_picture_styles,
+    "fid-curve": _build_fid_curve,
     "loras": _build_loras,
 }
