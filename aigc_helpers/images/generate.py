@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Schedulers count from 1 here: with all 1,000 steps of training, the first time step would not exist.
 MOST_STEPS = 999
 _DRAWN_AT_ONCE = 32
+_PIXELS_AT_ONCE = 2**20  # Four pictures of 512 x 512: the decoder's activations are what fills a GPU.
 _ADAPTER = "lora"
 TRAINING_FILE = "training.json"  # What a base was shown lies beside it, for whoever measures it.
 
@@ -139,9 +140,11 @@ def draw_many(
 
     A generator of its own per picture keeps it the same whatever else is drawn, up to rounding.
     """
+    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    at_once = max(1, min(_DRAWN_AT_ONCE, _PIXELS_AT_ONCE // side**2))
     pictures = []
-    for start in range(0, len(prompts), _DRAWN_AT_ONCE):
-        some = list(prompts[start : start + _DRAWN_AT_ONCE])
+    for start in range(0, len(prompts), at_once):
+        some = list(prompts[start : start + at_once])
         # On the CPU, so that a GPU begins with the same noise.
         generators = [torch.Generator("cpu").manual_seed(seed + start + number) for number in range(len(some))]
         pictures += pipeline(

@@ -41,14 +41,14 @@ def new_bert(seed: int) -> torch.nn.Module:
     with quiet("transformers"):
         set_seed(seed)
         return AutoModelForSequenceClassification.from_pretrained(
-            install("bert"), id2label=dict(enumerate(LABEL_NAMES))
+            install("bert", "embedded"), id2label=dict(enumerate(LABEL_NAMES))
         )
 
 
 @lru_cache
 def film_tokenizer() -> PreTrainedTokenizerBase:
     """Return BERT's tokenizer."""
-    return AutoTokenizer.from_pretrained(install("bert"))
+    return AutoTokenizer.from_pretrained(install("bert", "embedded"))
 
 
 def film_batches(seed: int, snippets: int = SNIPPETS, batch_size: int = BATCH_SIZE) -> LengthBatches:

@@ -1,0 +1,196 @@
+"""Every chapter that has models of its own on the full profile runs there from its first cell to its last.
+
+Colab users run these cells, and nobody else: stored notebooks and nbval know the embedded profile alone. Here a hub on
+127.0.0.1 serves small random stand-ins under the real names, in the real formats, and nothing in a chapter knows it.
+What a chapter measures means nothing then, and its ranges do not bind on the full profile; its equalities do.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nbformat import NotebookNode
+from stand_in_files import Files
+from stand_in_hub import HubOfRepositories
+from stand_in_stable_diffusion import STABLE_DIFFUSION, stable_diffusion
+from stand_in_t5 import T5, t5
+from stand_in_text_models import BERT, GPT2, bert, gpt2
+
+from aigc_helpers.book.builder import assemble, describe_failure, execute, kernel_environment, new_client
+from aigc_helpers.book.loopback_hub import LoopbackHub
+from aigc_helpers.book.runner import count_checks
+from aigc_helpers.book.source import Chapter, chapter_paths, find_chapter, read_chapter
+from aigc_helpers.paths import DATA, REPOSITORY
+from aigc_helpers.weights.catalog import CATALOG_FILE, AssetFile, load_catalog
+
+_BERT_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
+_GPT2_FILES = {"config.json", "model.safetensors"}
+_PIPELINE_FILES = {
+    "model_index.json",
+    "safety_checker/model.fp16.safetensors",
+    "scheduler/scheduler_config.json",
+    "text_encoder/model.fp16.safetensors",
+    "tokenizer/merges.txt",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+}
+# A chapter's number, and what it has to fetch from which repository.
+FETCHED = {
+    "02": {GPT2: {"config.json"}},
+    "03": {BERT: _BERT_FILES, GPT2: _GPT2_FILES},
+    "04": {BERT: _BERT_FILES},
+    "05": {BERT: _BERT_FILES},
+    "06": {GPT2: _GPT2_FILES | {"tokenizer.json"}},
+    "07": {T5: {"config.json", "model.safetensors", "tokenizer.json"}},
+    "09": {STABLE_DIFFUSION: _PIPELINE_FILES},
+    "11": {STABLE_DIFFUSION: _PIPELINE_FILES},
+}
+# Chapter 10 asks for Stable Diffusion 1.5 only once a reader has named a LoRA file of theirs.
+NEEDS_A_READERS_FILE = {"10"}
+
+# Loops that take minutes however small the stand-ins are, and what stands there instead. Chapter 03 trains two models
+# of its own, 06 an adapter for each of three forms, 11 on 512 x 512 pixels, and it draws hundreds of pictures.
+SHORTENED = {
+    "03": {"steps = 1500 if full_profile": "steps = 20 if full_profile"},
+    "06": {"FitSettings(epochs=4,": "FitSettings(epochs=1,"},
+    "11": {
+        "(25, 7.5) if full_profile": "(5, 7.5) if full_profile",
+        "(512, 2, 4) if full_profile": "(64, 32, 4) if full_profile",
+    },
+}
+
+CHAPTERS = [read_chapter(path) for path in chapter_paths()]
+in_the_lane = pytest.mark.parametrize("number", FETCHED)
+
+
+@pytest.fixture(scope="session")
+def repositories() -> dict[str, Files]:
+    return {BERT: bert(), GPT2: gpt2(), STABLE_DIFFUSION: stable_diffusion(), T5: t5()}
+
+
+@pytest.fixture(scope="session")
+def book(repositories: dict[str, Files], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the workbook whose catalog promises the stand-ins' sizes and hashes; all else is as it is."""
+    copy = tmp_path_factory.mktemp("book")
+    for name in ("aigc_helpers", "data"):
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("hubconf.py", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, copy)
+    (copy / "chapters").mkdir()
+    catalog = (DATA / CATALOG_FILE).read_text(encoding="utf-8")
+    for repository, _, files in pinned():
+        for file in files:
+            content = repositories[repository][file.name]
+            promised = f'size = {file.size}, sha256 = "{file.sha256}"'
+            assert promised in catalog
+            now = f'size = {len(content)}, sha256 = "{hashlib.sha256(content).hexdigest()}"'
+            catalog = catalog.replace(promised, now)
+    (copy / "data" / CATALOG_FILE).write_text(catalog, encoding="utf-8")
+    return copy
+
+
+def pinned() -> list[tuple[str, str, tuple[AssetFile, ...]]]:
+    """Return repository, commit and files of every asset that the catalog takes from the hub."""
+    return [
+        (source.where["repository"], source.where["revision"], asset.files)
+        for asset in load_catalog()
+        for source in asset.sources
+        if source.kind == "hub"
+    ]
+
+
+@pytest.fixture
+def hub(repositories: dict[str, Files]) -> Iterator[HubOfRepositories]:
+    with serving(repositories) as served:
+        yield served
+
+
+def serving(repositories: dict[str, Files]) -> HubOfRepositories:
+    hubs = {name: LoopbackHub(name, files) for name, files in repositories.items()}
+    for repository, commit, _ in pinned():
+        if repository in hubs:
+            hubs[repository].commits[commit] = repositories[repository]
+    return HubOfRepositories(hubs.values())
+
+
+def run_on_the_full_profile(chapter: Chapter, hub: HubOfRepositories, book: Path, home: Path) -> NotebookNode:
+    """Return the chapter's notebook, executed as a reader finds it: with unsolved exercises, panels and all.
+
+    Raises:
+        AssertionError: a cell failed that is not meant to; the message names chapter and cell.
+    """
+    notebook = assemble(chapter, "en")
+    for long, short in SHORTENED.get(chapter.number, {}).items():
+        (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and long in cell.source]
+        cell.source = cell.source.replace(long, short)
+    environment = kernel_environment(
+        AIGC_PROFILE="full",
+        AIGC_HOME=str(home / "store"),
+        CUDA_VISIBLE_DEVICES="",
+        HF_ENDPOINT=hub.address,
+        HF_HOME=str(home / "hub"),
+        HF_HUB_CACHE=str(home / "hub"),
+        HF_HUB_OFFLINE="0",
+        NO_PROXY="127.0.0.1",
+        no_proxy="127.0.0.1",
+        PYTHONPATH=str(book),
+    )
+    started: list[int] = []
+    client = new_client(notebook, book / "chapters", on_cell_start=lambda cell, cell_index: started.append(cell_index))
+    try:
+        execute(client, environment)
+    except Exception as error:  # A failed cell, a timeout, a dead kernel, or no kernel at all.
+        raise AssertionError(f"{chapter.name}: {describe_failure(notebook, started, error)}") from error
+    return notebook
+
+
+@pytest.mark.slow
+@in_the_lane
+def test_the_chapter_runs_on_the_full_profile(number: str, hub: HubOfRepositories, book: Path, tmp_path: Path):
+    chapter = read_chapter(find_chapter(number))
+    notebook = run_on_the_full_profile(chapter, hub, book, tmp_path)
+    passed, failed = count_checks(notebook)
+    assert passed
+    assert failed == 0
+    fetched = hub.fetched()
+    assert set(fetched) == set(FETCHED[number])
+    for repository, files in FETCHED[number].items():
+        assert files <= fetched[repository]
+        served = hub.hubs[repository].commits[hub.hubs[repository].find("main")]
+        # Empty is what no chapter should fetch: pickles, and weights in full precision.
+        assert [name for name in fetched[repository] if served.get(name) == b""] == []
+
+
+@pytest.mark.slow
+def test_a_failure_names_chapter_and_cell(repositories: dict[str, Files], book: Path, tmp_path: Path):
+    without_bert = {name: files for name, files in repositories.items() if name != BERT}
+    chapter = read_chapter(find_chapter("05"))
+    with (
+        serving(without_bert) as hub,
+        pytest.raises(AssertionError, match="05_lora_on_bert: the cell that begins .* failed with .* files of bert"),
+    ):
+        run_on_the_full_profile(chapter, hub, book, tmp_path)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_no_full_profile_is_left_out(chapter: Chapter):
+    asks = any('current_profile().name == "full"' in cell.source for cell in chapter.code_cells)
+    assert not asks or chapter.number in {*FETCHED, *NEEDS_A_READERS_FILE}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_the_other_chapters_install_the_same_on_both_profiles(chapter: Chapter):
+    # On a GPU "full" is what every chapter gets: there install("sd") has nothing to give, and install("bert") another
+    # model than the one that was measured.
+    if chapter.number in FETCHED:
+        pytest.skip("the lane runs it")
+    on_both = {asset.name for asset in load_catalog() if asset.profile == "any"}
+    for cell in chapter.code_cells:
+        for call in ast.walk(ast.parse(cell.source)):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "install" and len(call.args) == 1:
+                assert call.args[0].value in on_both, f"{ast.unparse(call)} does not say which profile's"
