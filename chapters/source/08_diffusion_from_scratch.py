@@ -1034,7 +1034,7 @@ from diffusers import AutoencoderKL
 
 from aigc_helpers.weights.install import install
 
-vae = AutoencoderKL.from_pretrained(install("sd"), subfolder="vae")
+vae = AutoencoderKL.from_pretrained(install("sd", "embedded"), subfolder="vae")
 octopus = emoji.picture(emoji.number_of["octopus"], "noto", "yellow")
 picture = to_pixels(octopus[None])  # (1, 3, 64, 64)
 latents = vae.encode(picture).latent_dist.mean  # (1, 16, 8, 8)

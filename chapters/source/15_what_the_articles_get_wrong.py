@@ -75,7 +75,7 @@ from transformers import AutoTokenizer, set_seed
 # %%
 choose_profile("embedded")
 set_seed(0)
-bert = Classifier.from_pretrained(install("bert")).eval()
+bert = Classifier.from_pretrained(install("bert", "embedded")).eval()
 poet = Causal.from_pretrained(install("poet"), dtype=torch.float32).eval()
 claims = Claims(CLAIMS)
 claim = claims.test
@@ -92,7 +92,7 @@ from aigc_helpers.text.classification import predict_logits
 from aigc_helpers.text.forms import load_forms, load_known_texts
 from aigc_helpers.text.reviews import load_reviews
 
-bert_tokenizer = AutoTokenizer.from_pretrained(install("bert"))
+bert_tokenizer = AutoTokenizer.from_pretrained(install("bert", "embedded"))
 few = load_reviews("test")["text"].head(20).tolist()
 logits_of = partial(predict_logits, tokenizer=bert_tokenizer, texts=few)
 tokenizer = AutoTokenizer.from_pretrained(install("poet"))
@@ -236,7 +236,7 @@ from diffusers import UNet2DConditionModel
 
 today = {"eval_strategy": "epoch", "use_cpu": True, "warmup_steps": 0.1}
 expect_equal(TrainingArguments(mkdtemp(), **today).warmup_steps, 0.1, "today's names run")
-sd = install("sd")  # its files hold float16, and so do the poet's
+sd = install("sd", "embedded")  # its files hold float16, and so do the poet's
 
 
 @claim(8)
