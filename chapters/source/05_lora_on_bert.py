@@ -143,7 +143,8 @@ from aigc_helpers.text.classification import predict_classes, predict_logits
 def new_bert():
     set_seed(0)  # The same random head every time.
     names = {0: "negative", 1: "positive"}
-    return AutoModelForSequenceClassification.from_pretrained(bert_path, id2label=names)
+    options = {"id2label": names, "use_safetensors": True}
+    return AutoModelForSequenceClassification.from_pretrained(bert_path, **options)
 
 
 untrained = new_bert()
