@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A machine that is busy with something else is no fault of the code.
+hypothesis.settings.register_profile("book", deadline=None)
+hypothesis.settings.load_profile("book")
 
 # Before any test imports a library, and inherited by every kernel that a test starts.
 os.environ["AIGC_PROFILE"] = "embedded"

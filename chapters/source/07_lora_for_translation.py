@@ -145,13 +145,13 @@ for example in old_test[:4]:
 #
 # An [encoder–decoder](GLOSSARY.md#encoder-decoder) has two halves. The encoder reads the source once, each token seeing
 # all others. The decoder writes one token after another. Each of its layers has two
-# [attentions](GLOSSARY.md#attention): one to what is written so far, and **cross-attention** to what the encoder made.
+# [attentions](GLOSSARY.md#attention): one to what is written so far, and **[cross-attention](GLOSSARY.md#cross-attention)** to what the encoder made.
 
 # %% [markdown] lang="zh"
 # ## 2 · 读者与作者
 #
 # [编码器—解码器](../GLOSSARY.md#encoder-decoder)分两半。编码器把原文通读一遍，每个 token 都能看到其他所有 token；
-# 解码器一个接一个地写。解码器每层有两处[注意力](../GLOSSARY.md#attention)：一处看已经写出来的，另一处叫**交叉注意力**，看编码器的输出。
+# 解码器一个接一个地写。解码器每层有两处[注意力](../GLOSSARY.md#attention)：一处看已经写出来的，另一处叫[**交叉注意力**](../GLOSSARY.md#cross-attention)，看编码器的输出。
 
 # %% tags=["nbval-check-output"]
 for half in (base.encoder, base.decoder):
@@ -164,14 +164,14 @@ same = base.lm_head.weight is base.shared.weight
 expect_equal(same, True, "one table for reading and writing")
 
 # %% [markdown] lang="en"
-# While it learns, the decoder is given the right beginning, whatever it would have written itself: **teacher forcing**. So
+# While it learns, the decoder is given the right beginning, whatever it would have written itself: **[teacher forcing](GLOSSARY.md#teacher-forcing)**. So
 # all places of a sentence are trained in one pass. What it reads is the target, moved one place to the right, with
 # `decoder_start_token_id` in front. `-100` marks the places that do not count.
 #
 # **Predict:** what is the first thing the decoder reads? (T5 has no special token for it.)
 
 # %% [markdown] lang="zh"
-# 训练时，不管解码器自己会写什么，都把正确的上文交给它，这叫**教师强制**（teacher forcing）。这样一句话的所有位置一遍就能训练完。
+# 训练时，不管解码器自己会写什么，都把正确的上文交给它，这叫[**教师强制**](../GLOSSARY.md#teacher-forcing)（teacher forcing）。这样一句话的所有位置一遍就能训练完。
 # 它读到的是右移一位的译文，最前面放 `decoder_start_token_id`。`-100` 标出不计损失的位置。
 #
 # **先猜一猜：** 解码器读到的第一个 token 是什么？（T5 没有专门的起始符。）
@@ -394,7 +394,7 @@ print(f"owed {figures_amount(owed)}, paid {figures_amount(paid)}")
 print(f"wrong by {figures_amount(paid - owed)}")
 
 # %% [markdown] lang="en"
-# BLEU 90, and 8,000 yuan gone. For amounts the measure that counts is the **exact match**; BLEU and chrF say how far a model
+# BLEU 90, and 8,000 yuan gone. For amounts the measure that counts is the **[exact match](GLOSSARY.md#exact-match)**; BLEU and chrF say how far a model
 # is on its way. Keep all three.
 #
 # ## 5 · The characters that are missing
@@ -402,7 +402,7 @@ print(f"wrong by {figures_amount(paid - owed)}")
 # Which words and characters of the new domain does the tokenizer read as `<unk>`?
 
 # %% [markdown] lang="zh"
-# BLEU 是 90，八千元没了。对金额来说，真正算数的是**完全一致**；BLEU 和 chrF 只说明模型走到了哪一步。三个数都留着看。
+# BLEU 是 90，八千元没了。对金额来说，真正算数的是[**完全一致**](../GLOSSARY.md#exact-match)；BLEU 和 chrF 只说明模型走到了哪一步。三个数都留着看。
 #
 # ## 5 · 缺的字
 #

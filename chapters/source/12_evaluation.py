@@ -125,7 +125,7 @@ expect_close(scores.loc["micro-F1"], scores.loc["accuracy"], 1e-12, "micro-F1, a
 #
 # ## 2 · Does it know how sure it is?
 #
-# A model is **calibrated** if of the answers that it gives with 80 % confidence, 80 % are right. Put the answers into ten bins by
+# A model is **[calibrated](GLOSSARY.md#calibration)** if of the answers that it gives with 80 % confidence, 80 % are right. Put the answers into ten bins by
 # confidence; the *expected calibration error* is the mean gap between confidence and accuracy.
 #
 # We look at the adapter as trained, and turned up to three times its strength, as people turn up a LoRA. **Predict:** what becomes
@@ -137,7 +137,7 @@ expect_close(scores.loc["micro-F1"], scores.loc["accuracy"], 1e-12, "micro-F1, a
 #
 # ## 2 · 它知道自己有多大把握吗？
 #
-# 一个模型如果给出 80 % 把握的回答里正好有 80 % 是对的，就叫**校准**得好。按把握大小把回答分进十个桶，把握与准确率之差的平均，
+# 一个模型如果给出 80 % 把握的回答里正好有 80 % 是对的，就叫[**校准**](../GLOSSARY.md#calibration)得好。按把握大小把回答分进十个桶，把握与准确率之差的平均，
 # 就是*期望校准误差*。
 #
 # 来看训练好的适配器，以及强度调到三倍的情形（人们就爱这样调 LoRA）。**先猜一猜：** 准确率会怎样？把握又会怎样？
@@ -160,10 +160,10 @@ expect(error_of(loud), 0.1, 0.18, "at three times the strength")
 
 # %% [markdown] lang="en"
 # Fewer answers are right, and the model is surer than before: turned up, it shouts. The remedy is one number: divide the logits by a
-# *temperature* T, chosen on validation data (Guo et al. 2017). No answer changes, for the largest logit stays the largest.
+# *temperature* T, chosen on validation data ([Guo et al. 2017](REFERENCES.md#temperature-scaling)). No answer changes, for the largest logit stays the largest.
 
 # %% [markdown] lang="zh"
-# 答对的少了，把握反而更大：音量一调高，它就嚷嚷起来。补救只需一个数：把 logits 除以*温度* T，T 在验证集上选（Guo et al. 2017）。
+# 答对的少了，把握反而更大：音量一调高，它就嚷嚷起来。补救只需一个数：把 logits 除以*温度* T，T 在验证集上选（[Guo et al. 2017](../REFERENCES.md#temperature-scaling)）。
 # 回答一个都不会变，因为最大的 logit 还是最大的。
 
 # %% tags=["nbval-check-output"]
@@ -608,7 +608,7 @@ expect(ten.low, 0.1, 0.25, "ten concepts only: lower end")
 #
 # A set can be bad because single pictures are, or because it always shows the same few. *Precision* is the share of drawn pictures that lie among
 # the real ones (nearer to some real picture than its second neighbour), *recall* the share of real ones that lie among the drawn
-# (Kynkäänniemi et al. 2019).
+# ([Kynkäänniemi et al. 2019](REFERENCES.md#precision-recall)).
 #
 # **Predict** both for the *collapsed* set (real pictures, but of ten concepts only) and for a *broken* one (the left half of one picture with the
 # right half of another).
@@ -619,7 +619,7 @@ expect(ten.low, 0.1, 0.25, "ten concepts only: lower end")
 # ## 8 · 一个数遮住两种毛病
 #
 # 一组图不好，可能是单张不好，也可能是总画那么几样。*精确率*是画出来的图落在真图中间的比例（离某张真图比那张的第二近邻还近），
-# *召回率*是真图落在画出来的图中间的比例（Kynkäänniemi et al. 2019）。
+# *召回率*是真图落在画出来的图中间的比例（[Kynkäänniemi et al. 2019](../REFERENCES.md#precision-recall)）。
 #
 # **先猜一猜：** 一组*塌缩*的图（都是真图，但只有十个概念）和一组*破碎*的图（左半边来自一张，右半边来自另一张），两项各是多少？
 
