@@ -1,12 +1,8 @@
-"""Stored results are complete, resumable and made as chapter 04 says; a table with a run missing compares nothing."""
+"""Stored results are complete and made as chapter 04 says; a table with a run missing compares nothing."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -16,31 +12,6 @@ from aigc_helpers.text.batches import LengthBatches
 from aigc_helpers.text.classification import classification_loss
 from aigc_helpers.training.fit import FitSettings, fit
 from aigc_helpers.training.log import read_log
-from aigc_helpers.training.sweep import run_sweep
-
-JOBS = [{"rank": rank, "seed": seed} for rank in (1, 2) for seed in (0, 1)]
-
-
-def squared(rank: int, seed: int) -> Mapping[str, Any]:
-    return {"accuracy": rank**2 + seed}
-
-
-def test_a_resumed_sweep_runs_only_what_is_missing_and_ends_with_the_same_rows(tmp_path: Path) -> None:
-    whole = run_sweep(tmp_path / "whole.jsonl", JOBS, squared)
-    stopped = tmp_path / "stopped.jsonl"
-    run_sweep(stopped, JOBS[:2], squared)
-    with stopped.open("a") as opened:
-        opened.write('{"rank": 2, "se')  # A kill in the middle of a line.
-    ran = []
-
-    def counted(**job: int) -> Mapping[str, Any]:
-        ran.append(job)
-        return squared(**job)
-
-    assert run_sweep(stopped, JOBS, counted) == whole
-    assert ran == JOBS[2:]
-    assert [json.loads(line) for line in stopped.read_text().splitlines()] == whole
-    assert run_sweep(stopped, JOBS, counted) == whole and len(ran) == 2
 
 
 class TinyClassifier(torch.nn.Module):

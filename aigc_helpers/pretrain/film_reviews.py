@@ -5,7 +5,6 @@ Both train as chapter 05 does: LoRA on query and value of BERT, judged on the sa
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from aigc_helpers.profile import choose_profile
 from aigc_helpers.text.adapters import REVIEW_SNIPPETS, save_adapter, train_review_adapter
 from aigc_helpers.text.classification import predict_classes
 from aigc_helpers.text.reviews import load_reviews
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training.sweep import run_sweep
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -70,14 +69,6 @@ def build_film_adapter() -> str:
 
 def build_rank_sweep() -> str:
     """Run the ranks and seeds that data/results lacks, appending a line after each; returns a closing line."""
-    SWEEP_FILE.parent.mkdir(parents=True, exist_ok=True)
-    done = {(row["rank"], row["seed"]) for row in read_log(SWEEP_FILE)} if SWEEP_FILE.exists() else set()
-    for rank in RANKS:
-        for seed in SEEDS:
-            if (rank, seed) in done:
-                continue
-            _, row = train_film_adapter(rank, seed, REVIEW_SNIPPETS)
-            with SWEEP_FILE.open("a", encoding="utf-8", newline="\n") as opened:
-                opened.write(json.dumps(asdict(row)) + "\n")
-            print(row, flush=True)
-    return f"{SWEEP_FILE}: {len(RANKS) * len(SEEDS)} runs"
+    jobs = [{"rank": rank, "seed": seed} for rank in RANKS for seed in SEEDS]
+    rows = run_sweep(SWEEP_FILE, jobs, lambda rank, seed: asdict(train_film_adapter(rank, seed, REVIEW_SNIPPETS)[1]))
+    return f"{SWEEP_FILE}: {len(rows)} runs"

@@ -46,6 +46,7 @@ from aigc_helpers.images.pixels import to_array
 from aigc_helpers.paths import DATA
 from aigc_helpers.profile import choose_profile
 from aigc_helpers.training.log import read_log
+from aigc_helpers.training.sweep import run_sweep
 
 RANK_FILE = DATA / "results" / "sepia_rank_sweep.jsonl"
 STYLE_FILE = DATA / "results" / "fluent_runs.jsonl"
@@ -90,12 +91,8 @@ STYLE_RUNS = (
 
 def build_rank_sweep() -> str:
     """Train the look sepia with the ranks that data/results lacks, a line each; returns a closing line."""
-    done = {row["rank"] for row in _rows(RANK_FILE)}
-    studio = _Studio()
-    for rank in RANKS:
-        if rank not in done:
-            _append(RANK_FILE, [studio.run_rank(rank)])
-    return f"{RANK_FILE}: {len(RANKS)} runs"
+    rows = run_sweep(RANK_FILE, [{"rank": rank} for rank in RANKS], _Studio().run_rank)
+    return f"{RANK_FILE}: {len(rows)} runs"
 
 
 def build_style_runs() -> str:
