@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 CELL_TIMEOUT = 600  # seconds; nbval is given the same in pyproject.toml
+# What is stored is what everyone else gets, whatever this machine has; nbval compares it under the same conditions.
+WITHOUT_NETWORK_AND_GPU = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -230,33 +232,51 @@ def execute(client: NotebookClient, environment: dict[str, str]) -> None:
 def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) -> None:
     """Execute ``notebook`` in place and clean its outputs.
 
-    It runs offline and without a GPU, whatever this machine has: what is stored is what everyone else gets, and nbval
-    compares it under the same conditions.
+    It runs offline and without a GPU.
 
     Raises:
         ReaderError: a cell failed, took too long or killed the kernel, or one tagged ``raises-exception`` did not fail.
     """
-    environment = kernel_environment(HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
     started: list[int] = []
     client = new_client(notebook, folder, on_cell_start=lambda cell, cell_index: started.append(cell_index))
     try:
-        execute(client, environment)
+        execute(client, kernel_environment(**WITHOUT_NETWORK_AND_GPU))
     except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
         raise ReaderError(f"{chapter.path}: {describe_failure(notebook, started, error)}") from error
-    for cell in _code_cells(notebook):
-        failed = any(output["output_type"] == "error" for output in cell["outputs"])
-        if "raises-exception" in cell["metadata"].get("tags", ()) and not failed:
-            raise ReaderError(f"{chapter.path}: {_head(cell)} is tagged raises-exception, but nothing was raised.")
+    fault = verdict(notebook)
+    if fault:
+        raise ReaderError(f"{chapter.path}: {fault}.")
     clean(notebook, machine_paths())
+
+
+def verdict(notebook: NotebookNode) -> str | None:
+    """Return why an executed notebook failed, in one line, or None: it fails where a cell raises, and only there.
+
+    What a program prints is no verdict: ``aigc inspect`` answers with lines that begin with ``✗``. A cell tagged
+    ``raises-exception`` has to raise. This is also nbval's rule.
+    """
+    for cell in _code_cells(notebook):
+        errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+        meant = "raises-exception" in cell["metadata"].get("tags", ())
+        if errors and not meant:
+            return f"{_head(cell)} failed with {_first_line(f'{errors[0].ename}: {errors[0].evalue}')}"
+        if meant and not errors and cell["execution_count"] is not None:
+            return f"{_head(cell)} is tagged raises-exception, but nothing was raised"
+    return None
 
 
 def describe_failure(notebook: NotebookNode, started: Sequence[int], error: Exception) -> str:
     """Return one line: which cell failed (``started`` holds the indices of the cells begun so far), and with what."""
-    what = _ANSI.sub("", f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{error}").strip()
-    what = what.splitlines()[0] if what else type(error).__name__
+    what = _first_line(f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{error}")
+    what = what or type(error).__name__
     if not started:
         return f"the kernel did not start: {what}"
     return f"{_head(notebook['cells'][started[-1]])} failed with {what}"
+
+
+def _first_line(text: str) -> str:
+    lines = _ANSI.sub("", text).strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def _head(cell: NotebookNode) -> str:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, train
+from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
 from aigc_helpers.cli.usage import WrongUsageError
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import CHAPTERS, REPOSITORY
@@ -73,6 +73,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     evaluate.add_parser(commands)
     train.add_parser(commands)
     pretrain.add_parser(commands)
+    ranges.add_parser(commands)
 
     build = commands.add_parser("build", help="build the notebooks of both languages from chapters/source")
     build.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
@@ -142,10 +143,17 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import time
+
     from aigc_helpers.book import runner
 
-    results = runner.run(options.chapters or None)
-    print(runner.closing_table(results))
+    begun, results = time.monotonic(), []
+    try:
+        for result in runner.run(options.chapters or None):
+            results.append(result)
+    finally:  # A full disk or Ctrl-C stops a run; what was finished is said, too.
+        if results:
+            print(runner.closing_table(results, time.monotonic() - begun))
     return 0 if all(result.passed for result in results) else 1
 
 
