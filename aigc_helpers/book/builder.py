@@ -6,6 +6,7 @@ code has not changed are kept, and whatever differs from run to run or machine t
 
 from __future__ import annotations
 
+import atexit
 import copy
 import hashlib
 import os
@@ -227,6 +228,9 @@ def execute(client: NotebookClient, environment: dict[str, str]) -> None:
             lines = own_errors.read().decode(errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
             raise RuntimeError(f"{error} {last}".strip()) from error
+        finally:
+            # nbclient cleans up once more when the interpreter ends, and fails aloud if the kernel never started.
+            atexit.unregister(client._cleanup_kernel)
 
 
 def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -32,6 +33,7 @@ from aigc_helpers.book.builder import (
 from aigc_helpers.book.expect import RECORD_VARIABLE
 from aigc_helpers.book.page import HTML_LANGUAGE, notebook_page, page
 from aigc_helpers.book.source import LANGUAGES, Chapter, find_chapters, read_chapter
+from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
 from aigc_helpers.paths import CHAPTERS, REPOSITORY
 
@@ -92,12 +94,13 @@ def run(
 
     Raises:
         UnknownNameError: one of the names is no chapter; nothing was run.
-        ReaderError: a source has a fault; nothing was run. Or the build folder cannot be written; what was finished
-            before stays.
+        ReaderError: a source has a fault, or this machine has no loopback interface; nothing was run. Or the build
+            folder cannot be written; what was finished before stays.
     """
     folder = folder or CHAPTERS
     build_folder = build_folder or REPOSITORY / "build"
     chapters = [read_chapter(path) for path in find_chapters(names, folder)]
+    _refuse_without_loopback()
     at_once, threads = division_of_labour(len(chapters))
 
     def run_one(chapter: Chapter, progress: Callable[[], None], stop: threading.Event) -> ChapterResult:
@@ -111,6 +114,18 @@ def run(
     for result in side_by_side(run_one, chapters, at_once, cells):
         _write_index(build_folder, folder)
         yield result
+
+
+def _refuse_without_loopback() -> None:
+    """A kernel and whoever runs it talk through 127.0.0.1; where that is missing, they wait for a minute in vain."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), 5):
+            pass
+    except OSError as error:
+        raise ReaderError(
+            f"this machine cannot reach itself at 127.0.0.1 ({error.strerror or error}), and Jupyter's kernels need "
+            "that. Bring the loopback interface up (Linux: ip link set lo up), or let the firewall admit 127.0.0.1."
+        ) from error
 
 
 def division_of_labour(chapters: int) -> tuple[int, dict[str, str]]:
