@@ -43,6 +43,7 @@ WITHOUT_NETWORK_AND_GPU = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_PROGRESS_BAR = re.compile(r"\d+%\||\d+it \[|\?it/s")
 _METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     # No version: it would differ between the Pythons that the workbook supports.
@@ -239,7 +240,8 @@ def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) 
     It runs offline and without a GPU.
 
     Raises:
-        ReaderError: a cell failed, took too long or killed the kernel, or one tagged ``raises-exception`` did not fail.
+        ReaderError: a cell failed, took too long or killed the kernel, one tagged ``raises-exception`` did not fail, or
+            one wrote something else than a progress bar to stderr.
     """
     started: list[int] = []
     client = new_client(notebook, folder, on_cell_start=lambda cell, cell_index: started.append(cell_index))
@@ -250,6 +252,9 @@ def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) 
     fault = verdict(notebook)
     if fault:
         raise ReaderError(f"{chapter.path}: {fault}.")
+    noise = warnings_on_stderr(notebook)
+    if noise:
+        raise ReaderError(f"{chapter.path}: a reader can do nothing about this line on stderr: {noise[0]}")
     clean(notebook, machine_paths())
 
 
@@ -267,6 +272,15 @@ def verdict(notebook: NotebookNode) -> str | None:
         if meant and not errors and cell["execution_count"] is not None:
             return f"{_head(cell)} is tagged raises-exception, but nothing was raised"
     return None
+
+
+def warnings_on_stderr(notebook: NotebookNode) -> list[str]:
+    """Return the lines that the cells wrote to stderr, progress bars aside: each is one that worries a reader."""
+    texts = [
+        output["text"] for cell in _code_cells(notebook) for output in cell["outputs"] if output.get("name") == "stderr"
+    ]
+    lines = [line.strip() for text in texts for line in re.split(r"[\r\n]", _ANSI.sub("", text))]
+    return [line for line in lines if line and not _PROGRESS_BAR.search(line)]
 
 
 def describe_failure(notebook: NotebookNode, started: Sequence[int], error: Exception) -> str:

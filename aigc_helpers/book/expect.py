@@ -47,8 +47,8 @@ def expect(value: float, low: float, high: float, label: str) -> None:
         >>> expect(0.6312, 0.58, 0.7, "test accuracy")
         ✓ test accuracy: 0.63 (expected 0.58–0.70)
     """
-    number = float(value)
-    decimals = _decimals(value, low, high)
+    number = float(value.detach() if hasattr(value, "detach") else value)  # torch warns of a gradient that gets lost
+    decimals = 0 if all(map(_is_whole, (value, low, high))) else _decimals(number, low, high)
     shown = _shown(number, decimals)
     binding = current_profile().name == "embedded"
     passed = low <= number <= high  # false for NaN
@@ -108,13 +108,11 @@ def _decimals(value: float, low: float, high: float) -> int | None:
 
     A tenth of the range, or of its smaller bound, is the smallest step that is shown.
     """
-    if all(_is_whole(number) for number in (value, low, high)):
-        return 0
     steps = [abs(number) / 10 for number in (high - low, low, high) if number]
     decimals = max(0, math.ceil(-math.log10(min(steps)) - 1e-9)) if steps else 1
     if decimals > _MOST_DECIMALS:
         return None
-    number = abs(float(value))
+    number = abs(value)
     before_point = math.floor(math.log10(number)) + 1 if math.isfinite(number) and number >= 1 else 0
     return min(decimals, max(0, _SHOWN_DIGITS - before_point))
 

@@ -29,6 +29,7 @@ from aigc_helpers.book.builder import (
     notebook_file,
     serialise,
     verdict,
+    warnings_on_stderr,
 )
 from aigc_helpers.book.expect import RECORD_VARIABLE
 from aigc_helpers.book.page import HTML_LANGUAGE, notebook_page, page
@@ -56,12 +57,14 @@ class Execution:
         peak_memory: the most memory that the kernel and its child processes held, in MiB; None where unknown.
         checks: what ``expect`` and its siblings recorded, in their order.
         error: what stopped the chapter, in one line; None if it ran through.
+        warnings: the lines that its cells wrote to stderr, progress bars aside.
     """
 
     seconds: float
     peak_memory: float | None
     checks: tuple[dict[str, Any], ...]
     error: str | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,8 @@ def execute_watched(
                     checks = _read_checks(records)
         except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
             error_line = describe_failure(notebook, started, error)
-    return Execution(time.monotonic() - begun, memory.peak, checks, error_line)
+    warnings = tuple(warnings_on_stderr(notebook))
+    return Execution(time.monotonic() - begun, memory.peak, checks, error_line, warnings)
 
 
 @contextmanager
@@ -237,6 +241,8 @@ def closing_table(results: Sequence[ChapterResult], seconds: float) -> str:
     if len(results) > 1:
         passed = sum(result.passed for result in results)
         lines.append(f"{'together':<{width}}  {seconds:>8.1f}  {'':>11}  {'':>6}  {passed} of {len(results)} passed")
+    for result in results:
+        lines += [f"{result.chapter} warned: {warning}" for warning in result.execution.warnings]
     return "\n".join(lines)
 
 

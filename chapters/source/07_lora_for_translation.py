@@ -583,7 +583,7 @@ expect(gap, 0.5, 6, "loss after 50 steps, from the mean minus from relatives")
 
 # %%
 rehearsal = known_examples("train", 1500)
-tuned, _ = adapt(new_train)
+tuned, _ = adapt(new_train, epochs=6)  # as many steps as the next
 rehearsed, _ = adapt(new_train + rehearsal)
 models = {"tuned": tuned, "rehearsed": rehearsed}
 
