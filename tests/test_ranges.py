@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from aigc_helpers.book.builder import build
@@ -165,7 +166,9 @@ def test_equal_labels_are_counted():
 @pytest.mark.slow
 def test_a_chapter_is_measured_with_other_seeds_and_threads_and_once_without_training(tmp_path: Path):
     chapters, stored = chapter_with(tmp_path, 4.9, 5.1, execute=True), tmp_path / "ranges"
-    assert [each.label for each in shown_ranges(json.loads((chapters / f"{NAME}.ipynb").read_text()))] == ["the weight"]
+    assert [each.label for each in shown_ranges(nbformat.read(chapters / f"{NAME}.ipynb", as_version=4))] == [
+        "the weight"
+    ]
     runs = [run for _, run in measure(None, 3, chapters, stored)]
     assert [(run.plan.seeds, run.plan.threads, run.plan.trained) for run in runs] == [
         (0, 1, True),
