@@ -188,13 +188,18 @@ def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def new_client(notebook: NotebookNode, folder: Path, **hooks: Callable[..., None]) -> NotebookClient:
-    """Return an nbclient that executes ``notebook`` with ``folder`` as the current one; a failing cell stops it."""
+def new_client(
+    notebook: NotebookNode, folder: Path, timeout: int = CELL_TIMEOUT, **hooks: Callable[..., None]
+) -> NotebookClient:
+    """Return an nbclient that executes ``notebook`` with ``folder`` as the current one; a failing cell stops it.
+
+    A cell may take ``timeout`` seconds.
+    """
     from nbclient import NotebookClient
 
     return NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT,
+        timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
@@ -370,12 +375,13 @@ def _write_both(chapter: Chapter, executed: NotebookNode, folder: Path) -> bool:
 def _problems_of(chapter: Chapter, folder: Path) -> list[str]:
     problems: list[str] = []
     stored = {}
+    mend = f"Run: aigc build {chapter.number}"
     for language in LANGUAGES:
         path = notebook_file(folder, chapter.name, language)
         name = _short(path, folder)
         notebook = read_notebook(path)
         if notebook is None:
-            problems.append(f"{name} {'is not a notebook' if path.exists() else 'is missing'}: run aigc build.")
+            problems.append(f"{name} {'is not a notebook' if path.exists() else 'is missing'}. {mend}")
             continue
         stored[language] = notebook
         if "widgets" in notebook["metadata"] or any(
@@ -384,10 +390,10 @@ def _problems_of(chapter: Chapter, folder: Path) -> list[str]:
             problems.append(f"{name} stores widget state, with which GitHub shows it as invalid.")
         unexecuted = [cell for cell in _code_cells(notebook) if cell["execution_count"] is None]
         if unexecuted:
-            problems.append(f"{name} was not executed: {_head(unexecuted[0])} has no execution count.")
+            problems.append(f"{name} was not executed: {_head(unexecuted[0])} has no execution count. {mend}")
         difference = _difference(assemble(chapter, language), notebook, path.read_bytes())
         if difference:
-            problems.append(f"{name} is not what its source gives: {difference}. Run aigc build.")
+            problems.append(f"{name} is not what its source gives: {difference}. {mend}")
     if len(stored) == len(LANGUAGES):
         problems += _differences_between_languages(chapter, stored)
     return problems

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 STORED = DATA / "results" / "ranges"
 RUNS = 6  # with each a seed of its own, and one or two threads in turn
 MARGIN = 3.0  # standard deviations between the mean of the runs and either end of a range
+PATIENCE = 3600  # seconds for one cell: it is often a busy machine that measures overnight
 SEED_STEP = 1000  # so that no run's seeds are those of another cell in another run
 # A share cannot leave [0, 1] nor a score [0, 100]: at these ends no margin is needed.
 NATURAL_ENDS = (0.0, 1.0, 100.0)
@@ -157,7 +158,7 @@ def _run(chapter: Chapter, plan: Plan, folder: Path, progress: Callable[[], None
         environment = kernel_environment(
             **WITHOUT_NETWORK_AND_GPU, **{THREADS_VARIABLE: str(plan.threads), MEASURE_VARIABLE: "1"}
         )
-        execution = execute_watched(notebook, folder, environment, progress, stop)
+        execution = execute_watched(notebook, folder, environment, progress, stop, PATIENCE)
         trains = trained.exists()
     return _as_run(chapter, plan, execution, trains, notebook)
 

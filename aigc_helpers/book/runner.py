@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.book.builder import (
+    CELL_TIMEOUT,
     assemble,
     clean,
     describe_failure,
@@ -182,8 +183,18 @@ def execute_watched(
     environment: dict[str, str],
     progress: Callable[[], None],
     stop: threading.Event,
+    timeout: int = CELL_TIMEOUT,
 ) -> Execution:
-    """Execute ``notebook`` in place; whatever stops it (a cell, a timeout, a dead kernel, no kernel) becomes a line."""
+    """Execute ``notebook`` in place; whatever stops it (a cell, a timeout, a dead kernel, no kernel) becomes a line.
+
+    Args:
+        notebook: gets its outputs here.
+        folder: the current one of the kernel.
+        environment: the kernel's.
+        progress: called after each cell.
+        stop: set by whoever no longer wants the result; the kernel ends then.
+        timeout: seconds for one cell.
+    """
     started: list[int] = []
     error_line = None
     begun = time.monotonic()
@@ -195,7 +206,8 @@ def execute_watched(
         memory.look()
         progress()
 
-    client = new_client(notebook, folder, on_cell_start=on_cell_start, on_cell_executed=on_cell_executed)
+    hooks = {"on_cell_start": on_cell_start, "on_cell_executed": on_cell_executed}
+    client = new_client(notebook, folder, timeout=timeout, **hooks)
     checks: tuple[dict[str, Any], ...] = ()
     with _MemoryWatch(client, stop) as memory:
         try:
