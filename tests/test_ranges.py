@@ -153,7 +153,7 @@ def test_another_range_or_line_of_print_needs_no_new_run_and_another_cell_does(t
     chapters = chapter_with(tmp_path, 4.0, 5.9)
     path = chapters / "source" / f"{NAME}.py"
     assert fingerprint(read_chapter(path)) == first
-    path.write_text(path.read_text().replace('print("loss", weight.item())', 'print("weight", weight)  # at first'))
+    path.write_text(path.read_text().replace('print("loss", weight.item())\n', 'print(weight)\nprint("at first")\n'))
     assert fingerprint(read_chapter(path)) == first
     path.write_text(path.read_text().replace("range(3)", "range(4)"))
     assert fingerprint(read_chapter(path)) != first

@@ -197,25 +197,29 @@ def fingerprint(chapter: Chapter) -> str:
     Another range or another line of print needs no new run; another cell does.
     """
 
-    class WithoutRanges(ast.NodeTransformer):
-        def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-            printed = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", None) == "print"
-            return ast.Pass() if printed else self.generic_visit(node)
-
-        def visit_Call(self, node: ast.Call) -> ast.AST:
-            self.generic_visit(node)
-            if isinstance(node.func, ast.Name) and node.func.id == "expect":
-                node.args[1:3] = [ast.Constant(None)] * 2
-            return node
-
     digest = hashlib.sha256()
     for cell in chapter.code_cells:
         if not {"setup", "panel", "exercise"} & set(cell.tags):
-            digest.update(ast.dump(WithoutRanges().visit(_parsed(cell.source))).encode())
+            computed = _WithoutShow().visit(_parsed(cell.source))
+            digest.update("".join(ast.dump(statement) for statement in computed.body).encode())
     return digest.hexdigest()[:16]
 
 
-def _parsed(source: str) -> ast.AST:
+class _WithoutShow(ast.NodeTransformer):
+    """Takes out what a cell only shows: statements that call ``print``, and the ends of the ranges of ``expect``."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        prints = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", None) == "print"
+        return None if prints else self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "expect":
+            node.args[1:3] = [ast.Constant(None)] * 2
+        return node
+
+
+def _parsed(source: str) -> ast.Module:
     # A line of the notebook's own (%env, !pip) is no Python; it counts as text.
     lines = [f"# {line}" if line.lstrip()[:1] in ("%", "!") else line for line in source.splitlines()]
     return ast.parse("\n".join(lines))
