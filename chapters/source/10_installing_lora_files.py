@@ -763,7 +763,7 @@ expect_close(theirs.effect, 1, 0.01, "effect by diffusers")
 expect(abs(strict.effect - 1), 0.05, 100, "by the strict loader, away from 1")
 
 # %% [markdown] lang="en"
-# It leaves the lengths out, and draws something that the author never saw.
+# No error: it leaves the lengths out, and draws something that the author never saw.
 #
 # **7, a LoRA that does nothing.** B begins at zero. A file saved before the first step, or by a training whose optimizer was made too
 # early (chapter 06, section 5), is in perfect order and empty.
@@ -772,7 +772,7 @@ expect(abs(strict.effect - 1), 0.05, 100, "by the strict loader, away from 1")
 # otherwise. Here a third of the layers is lost, all those that listen to the prompt. **Predict:** which of the two does diffusers refuse?
 
 # %% [markdown] lang="zh"
-# 它把长度丢掉了，画出来的东西连作者都没见过。
+# 没有报错：它把长度丢掉了，画出来的东西连作者都没见过。
 #
 # **7，什么也不做的 LoRA。** B 从零开始。还没走第一步就保存的文件，或者优化器建得太早（第 06 章第 5 节）训练出来的文件，样样齐全，却是空的。
 #
