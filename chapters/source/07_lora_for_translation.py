@@ -583,9 +583,9 @@ expect(gap, 0.5, 6, "loss after 50 steps, from the mean minus from relatives")
 # **先猜一猜：** 哪个的金额翻得更好？哪个忘得更多？
 
 # %%
-rehearsal = known_examples("train", 1500)
-tuned, _ = adapt(new_train, epochs=6)  # as many steps as the next
-rehearsed, _ = adapt(new_train + rehearsal)
+mixed = new_train + known_examples("train", 1500)
+tuned, _ = adapt(new_train, 3 * len(mixed) / len(new_train))  # as many steps as the next
+rehearsed, _ = adapt(mixed)
 models = {"tuned": tuned, "rehearsed": rehearsed}
 
 # %% [markdown] lang="en"
@@ -676,8 +676,8 @@ expect_equal(switched_off == by_greedy, True, "adapter off: the base again")
 # ever right. With rehearsal little of it is lost: the lines above say how many points of BLEU, and on another machine that
 # comes out a few points higher or lower.
 #
-# And what did rehearsal cost on prices? Both adapters took about as many steps, but half of what the rehearsing one read, or
-# more, was old: it saw each price less often. The interval of "rehearsed minus tuned" in section 7 answers that. All of it
+# And what did rehearsal cost on prices? Both adapters took as many steps, but part of what the rehearsing one read was
+# old: it saw each price less often. The interval of "rehearsed minus tuned" in section 7 answers that. All of it
 # below 0: prices suffered. All of it above 0: they gained. With 0 inside, this test cannot tell. And each was trained with a
 # single seed; another seed can move both.
 #
@@ -694,7 +694,7 @@ expect_equal(switched_off == by_greedy, True, "adapter off: the base again")
 # 只学金额，赔上了旧领域：问它数量，它也写大写，因为训练时从来只有大写才对。边学边复习，旧领域就丢得很少：掉了几点 BLEU，看上面打印的数；
 # 换一台机器，会有几个点的出入。
 #
-# 复习让金额付出了多少代价？两个适配器的步数差不多，可是边学边复习的那个，读到的至少一半是旧样本，每条金额见的次数就少了。
+# 复习让金额付出了多少代价？两个适配器的步数一样，可是边学边复习的那个，读到的有一部分是旧样本，每条金额见的次数就少了。
 # 答案在第 7 节 “rehearsed minus tuned” 的区间里：整个在 0 以下，金额受了损；整个在 0 以上，反而得了益；包含 0，这个测试就分不出来。
 # 况且两边都只训练了一个种子，换个种子，都可能变。
 #
