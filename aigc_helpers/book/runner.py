@@ -27,7 +27,7 @@ from aigc_helpers.book.expect import FAILED, PASSED
 from aigc_helpers.book.page import HTML_LANGUAGE, notebook_page, page
 from aigc_helpers.book.source import LANGUAGES, Chapter, find_chapters, read_chapter
 from aigc_helpers.files import write_text
-from aigc_helpers.paths import CHAPTERS, REPOSITORY
+from aigc_helpers.paths import in_checkout
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -80,8 +80,8 @@ def run(
         UnknownNameError: one of the names is no chapter; nothing was run.
         ReaderError: a source has a fault; nothing was run. Or the build folder cannot be written.
     """
-    folder = folder or CHAPTERS
-    build_folder = build_folder or REPOSITORY / "build"
+    folder = folder or in_checkout("chapters")
+    build_folder = build_folder or in_checkout("build")
     chapters = [read_chapter(path) for path in find_chapters(names, folder)]
     results = []
     for chapter in chapters:
