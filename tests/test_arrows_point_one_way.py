@@ -15,13 +15,14 @@ from aigc_helpers.paths import REPOSITORY
 PACKAGE = REPOSITORY / "aigc_helpers"
 
 # Everybody may import these: they know nothing of the rest.
-EVERYWHERE = {"errors", "files", "paths", "profile"}
+EVERYWHERE = {"errors", "files", "paths", "profile", "project"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
-    "paths": set(),
+    "paths": {"errors", "project"},
     "profile": {"errors"},
+    "project": {"errors"},
     "figures": set(),
     "weights": set(),
     "versions": set(),

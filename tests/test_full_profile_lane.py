@@ -24,8 +24,8 @@ from stand_in_text_models import BERT, GPT2, bert, gpt2
 from aigc_helpers.book.builder import assemble, describe_failure, execute, kernel_environment, new_client, verdict
 from aigc_helpers.book.loopback_hub import LoopbackHub
 from aigc_helpers.book.source import Chapter, chapter_paths, find_chapter, read_chapter
-from aigc_helpers.paths import DATA, REPOSITORY
-from aigc_helpers.weights.catalog import CATALOG_FILE, AssetFile, load_catalog
+from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.weights.catalog import CATALOG, AssetFile, load_catalog
 
 _BERT_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
 _GPT2_FILES = {"config.json", "model.safetensors"}
@@ -81,7 +81,7 @@ def book(repositories: dict[str, Files], tmp_path_factory: pytest.TempPathFactor
     for name in ("hubconf.py", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, copy)
     (copy / "chapters").mkdir()
-    catalog = (DATA / CATALOG_FILE).read_text(encoding="utf-8")
+    catalog = CATALOG.read_text(encoding="utf-8")
     for repository, _, files in pinned():
         for file in files:
             content = repositories[repository][file.name]
@@ -89,7 +89,7 @@ def book(repositories: dict[str, Files], tmp_path_factory: pytest.TempPathFactor
             assert promised in catalog
             now = f'size = {len(content)}, sha256 = "{hashlib.sha256(content).hexdigest()}"'
             catalog = catalog.replace(promised, now)
-    (copy / "data" / CATALOG_FILE).write_text(catalog, encoding="utf-8")
+    (copy / CATALOG.relative_to(REPOSITORY)).write_text(catalog, encoding="utf-8")
     return copy
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.book.repository import colab_badge, repository_address, setup_cell
+from aigc_helpers.book.repository import colab_badge, setup_cell
 from aigc_helpers.book.source import (
     LANGUAGES,
     Chapter,
@@ -31,7 +31,8 @@ from aigc_helpers.book.source import (
 )
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
-from aigc_helpers.paths import CHAPTERS, REPOSITORY
+from aigc_helpers.paths import in_checkout
+from aigc_helpers.project import repository_address
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -79,7 +80,7 @@ def build(
         UnknownNameError: one of the names is no chapter.
         ReaderError: a source has a fault, or a cell failed. That chapter's older notebooks stay as they are.
     """
-    folder = folder or CHAPTERS
+    folder = folder or in_checkout("chapters")
     built = []
     for chapter in [read_chapter(path) for path in find_chapters(names, folder)]:
         notebook = assemble(chapter, "en")
@@ -101,7 +102,7 @@ def check(names: Iterable[str] | None = None, folder: Path | None = None) -> lis
     Raises:
         UnknownNameError: one of the names is no chapter.
     """
-    folder = folder or CHAPTERS
+    folder = folder or in_checkout("chapters")
     problems = []
     for path in find_chapters(names, folder):
         try:
@@ -211,7 +212,7 @@ def new_client(
 
 def kernel_environment(**more: str) -> dict[str, str]:
     """Return the environment of a chapter's kernel: the embedded profile, and the package within reach."""
-    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    paths = [str(in_checkout()), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "AIGC_PROFILE": "embedded",
@@ -309,7 +310,7 @@ def _head(cell: NotebookNode) -> str:
 
 def machine_paths() -> list[str]:
     """Return the folders of this machine that no stored output may name, the longest first."""
-    paths = {str(REPOSITORY), str(Path.home()), *(sysconfig.get_paths()[key] for key in ("stdlib", "purelib"))}
+    paths = {str(in_checkout()), str(Path.home()), *(sysconfig.get_paths()[key] for key in ("stdlib", "purelib"))}
     if sys.prefix != sys.base_prefix:
         paths.add(sys.prefix)
     return sorted((path for path in paths if len(Path(path).parts) > 1), key=len, reverse=True)

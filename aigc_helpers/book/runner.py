@@ -37,7 +37,7 @@ from aigc_helpers.book.page import HTML_LANGUAGE, notebook_page, page
 from aigc_helpers.book.source import LANGUAGES, Chapter, find_chapters, read_chapter
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
-from aigc_helpers.paths import CHAPTERS, REPOSITORY
+from aigc_helpers.paths import in_checkout
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -101,8 +101,8 @@ def run(
         ReaderError: a source has a fault, or this machine has no loopback interface; nothing was run. Or the build
             folder cannot be written; what was finished before stays.
     """
-    folder = folder or CHAPTERS
-    build_folder = build_folder or REPOSITORY / "build"
+    folder = folder or in_checkout("chapters")
+    build_folder = build_folder or in_checkout("build")
     chapters = [read_chapter(path) for path in find_chapters(names, folder)]
     _refuse_without_loopback()
     at_once, threads = division_of_labour(len(chapters))

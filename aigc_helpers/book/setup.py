@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.project import read_project
 
 # Read once, when the libraries are imported; whoever has set one already keeps it. The hub's progress bars stay on:
 # on the full profile a chapter downloads hundreds of megabytes, and a silent cell looks like a broken one.
@@ -74,11 +72,11 @@ def on_colab() -> bool:
 
 
 def missing_requirements() -> list[str]:
-    """Return those of pyproject's dependencies, with their ranges, that are not installed here in any version."""
-    pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    names = {requirement: re.split(r"[^\w.-]", requirement)[0] for requirement in pyproject["project"]["dependencies"]}
+    """Return those of the project's dependencies, with their ranges, that are not installed here in any version."""
     return [
-        requirement for requirement, name in names.items() if name not in NEVER_INSTALLED and _version(name) is None
+        str(requirement)
+        for requirement in read_project().dependencies
+        if requirement.package not in NEVER_INSTALLED and _version(requirement.package) is None
     ]
 
 

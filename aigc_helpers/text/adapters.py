@@ -75,6 +75,7 @@ def train_review_adapter(
     profile = current_profile().name
     learning_rate = REVIEW_LEARNING_RATES[profile] if learning_rate is None else learning_rate
     _check_settings(rank, epochs, learning_rate)
+    train = load_reviews("train").head(snippets)  # Before the model, which may be a long download.
     set_seed(seed)
     path = install("bert")
     tokenizer = AutoTokenizer.from_pretrained(path)
@@ -87,7 +88,6 @@ def train_review_adapter(
     )
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=["query", "value"])
     model = get_peft_model(base, config)
-    train = load_reviews("train").head(snippets)
     token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
     labels = train["label"].astype(int).tolist()
     batches = LengthBatches(token_ids, labels, _REVIEW_BATCH_SIZE, tokenizer.pad_token_id, seed)
