@@ -3,7 +3,7 @@
 
     python workbook.py run [05 …]   run the book, or some chapters, on the embedded profile; pages go to build/
     python workbook.py lab          open JupyterLab on chapter 00 (--no-browser prints the address)
-    python workbook.py test         run every test
+    python workbook.py test         run every test, then chapters 00, 10 and the one that changed last
     python workbook.py doctor       look at this machine; works before anything is installed
 
 The first call makes .venv and installs the pinned packages and models into it; that needs a network once, and an
@@ -27,6 +27,8 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 ENVIRONMENT = os.path.join(ROOT, ".venv")
 STAMP = os.path.join(ENVIRONMENT, "installed.json")
 PYTHON = os.path.join(ENVIRONMENT, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
+SOURCES = os.path.join(ROOT, "chapters", "source")
+ALWAYS_RUN = ("00", "10")
 LOG = os.path.join(ROOT, "setup.log")  # Not in .venv, which may have to be emptied.
 PROMPT = b"\n$ "  # Stands before each command in the log.
 EMBEDDED_MODELS = ("bert", "reviews")
@@ -46,11 +48,35 @@ def main(arguments: list) -> int:
     if not is_installed(extras):
         set_up(extras)
     if arguments[0] == "test":
-        # A process for each core, of about 2 GB; whole files go to one: a notebook's cells share a kernel.
-        workers = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile")
-        pytest = in_environment("pytest", *workers, *arguments[1:])
-        return run_in(*in_environment("ruff", "check", ".")) or run_in(*pytest)
+        return test(arguments[1:])
     return run_in(*in_environment("aigc_helpers.cli", *arguments))
+
+
+def test(arguments: list) -> int:
+    """Check the style and run the tests; without arguments for pytest, the main command of the README as well."""
+    # A process for each core, of about 2 GB; whole files go to one: a notebook's cells share a kernel.
+    workers = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile")
+    status = run_in(*in_environment("ruff", "check", ".")) or run_in(*in_environment("pytest", *workers, *arguments))
+    if status or arguments:
+        return status
+    main_command = ("workbook.py", "run", *ALWAYS_RUN, chapter_changed_last())
+    say("python " + " ".join(main_command))
+    return run_in(sys.executable, *main_command)
+
+
+def chapter_changed_last() -> str:
+    """Return the number of the chapter whose source changed last, of equals the highest, of those not run anyway."""
+    names = [name for name in os.listdir(SOURCES) if re.match(r"\d\d_.*\.py$", name) and name[:2] not in ALWAYS_RUN]
+    return max((changed_by_git(os.path.join(SOURCES, name)), name[:2]) for name in names)[1]
+
+
+def changed_by_git(path: str) -> float:
+    """Return when a file was last committed, or, where git does not know it, last written."""
+    try:
+        command = ["git", "log", "-1", "--format=%ct", "--", os.path.basename(path)]
+        return int(subprocess.check_output(command, cwd=os.path.dirname(path), stderr=subprocess.DEVNULL))
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return changed(path)
 
 
 def refuse_unfit_python() -> None:

@@ -325,6 +325,84 @@ def test_ctrl_c_in_the_set_up_stops_pip_and_says_so_in_one_sentence(tmp_path: Pa
     assert (tmp_path / "tidied").exists()
 
 
+def git(folder: Path, *arguments: str, at: int = 0) -> None:
+    dates = {"GIT_AUTHOR_DATE": f"@{at} +0000", "GIT_COMMITTER_DATE": f"@{at} +0000"}
+    named = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run([*named, *arguments], cwd=folder, check=True, env=os.environ | dates, capture_output=True)
+
+
+@pytest.fixture
+def sources(workbook: types.ModuleType, tmp_path: Path) -> Path:
+    """Return a folder of chapters' sources in a little repository; 03 was committed last, but written first."""
+    folder = tmp_path / "chapters" / "source"
+    folder.mkdir(parents=True)
+    workbook.SOURCES = str(folder)
+    git(tmp_path, "init", "-q")
+    for second, number in enumerate(("00", "05", "07", "10", "03", "04")):
+        path = folder / f"{number}_chapter.py"
+        path.write_text(number, encoding="utf-8")
+        os.utime(path, (1000 - second, 1000 - second))
+        if number != "04":
+            git(tmp_path, "add", "-A")
+            git(tmp_path, "commit", "-q", "-m", number, at=2000 + second)
+    (folder / "04_chapter.py").unlink()
+    (folder / "notes.py").touch()
+    return folder
+
+
+def test_the_chapter_changed_last_is_the_one_committed_last(workbook: types.ModuleType, sources: Path) -> None:
+    assert workbook.chapter_changed_last() == "03"
+    for number in ("00", "05", "07"):
+        (sources / f"{number}_chapter.py").write_text("changed", encoding="utf-8")
+    git(sources, "commit", "-q", "-a", "-m", "of equals the highest", at=3000)
+    assert workbook.chapter_changed_last() == "07"
+    for number in ("00", "10"):  # Run in any case: the third is another one.
+        (sources / f"{number}_chapter.py").write_text("changed again", encoding="utf-8")
+    git(sources, "commit", "-q", "-a", "-m", "of those run anyway", at=4000)
+    assert workbook.chapter_changed_last() == "07"
+
+
+def test_without_git_it_is_the_one_written_last(
+    workbook: types.ModuleType, monkeypatch: pytest.MonkeyPatch, sources: Path
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert workbook.chapter_changed_last() == "05"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "failing", "status", "parts"),
+    [
+        ([], None, 0, ["ruff", "pytest", "workbook.py run 00 10 07"]),
+        ([], "workbook.py", 4, ["ruff", "pytest", "workbook.py run 00 10 07"]),
+        ([], "pytest", 4, ["ruff", "pytest"]),
+        ([], "ruff", 4, ["ruff"]),
+        (["-k", "x"], None, 0, ["ruff", "pytest"]),
+    ],
+)
+def test_test_ends_with_the_main_command_on_three_chapters(
+    workbook: types.ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    failing: str | None,
+    status: int,
+    parts: list[str],
+) -> None:
+    ran = []
+
+    def run_in(*command: str) -> int:
+        ran.append(" ".join(command).removeprefix(sys.executable).removeprefix(" -P -m").strip())
+        return 4 if failing and ran[-1].startswith(failing) else 0
+
+    monkeypatch.setattr(workbook, "run_in", run_in)
+    monkeypatch.setattr(workbook, "chapter_changed_last", lambda: "07")
+    monkeypatch.setattr(workbook, "is_installed", lambda extras: True)
+    assert workbook.main(["test", *arguments]) == status
+    assert len(ran) == len(parts)
+    assert all(command.startswith(part) for command, part in zip(ran, parts, strict=True))
+    assert ("python workbook.py run 00 10 07" in capsys.readouterr().out) == (len(parts) == 3)
+
+
 def test_without_arguments_it_says_what_it_can_do() -> None:
     finished = subprocess.run([sys.executable, "workbook.py"], cwd=REPOSITORY, capture_output=True, text=True)
     assert finished.returncode == 2
