@@ -34,12 +34,12 @@ from aigc_helpers.book.expect import MEASURE_VARIABLE
 from aigc_helpers.book.runner import THREADS_VARIABLE, Execution, division_of_labour, execute_watched, side_by_side
 from aigc_helpers.book.source import Chapter, find_chapters, read_chapter
 from aigc_helpers.files import write_text
-from aigc_helpers.paths import CHAPTERS, DATA
+from aigc_helpers.paths import in_checkout
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-STORED = DATA / "results" / "ranges"
+STORED = "data/results/ranges"
 RUNS = 6  # with each a seed of its own, and one or two threads in turn
 MARGIN = 3.0  # standard deviations between the mean of the runs and either end of a range
 PATIENCE = 3600  # seconds for one cell: it is often a busy machine that measures overnight
@@ -109,7 +109,7 @@ def measure(
     Raises:
         UnknownNameError: one of the names is no chapter; nothing was run.
     """
-    folder, stored = folder or CHAPTERS, stored or STORED
+    folder, stored = folder or in_checkout("chapters"), stored or in_checkout(STORED)
     chapters = [read_chapter(path) for path in find_chapters(names, folder)]
     plans = [Plan(SEED_STEP * number, 1 + number % 2) for number in range(runs)]
     # All chapters with training first, then those of them that train once more without.
@@ -227,7 +227,7 @@ def _parsed(source: str) -> ast.Module:
 
 def current_runs(chapter: Chapter, stored: Path | None = None) -> list[Run]:
     """Return the stored runs of the chapter as it is now."""
-    path = (stored or STORED) / f"{chapter.number}.jsonl"
+    path = (stored or in_checkout(STORED)) / f"{chapter.number}.jsonl"
     if not path.is_file():
         return []
     runs = [_read(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -305,7 +305,7 @@ def problems(
     Raises:
         UnknownNameError: one of the names is no chapter.
     """
-    folder, found = folder or CHAPTERS, []
+    folder, found = folder or in_checkout("chapters"), []
     for path in find_chapters(names, folder):
         chapter = read_chapter(path)
         notebook = read_notebook(notebook_file(folder, chapter.name, "en"))
