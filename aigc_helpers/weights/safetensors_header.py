@@ -249,8 +249,5 @@ def _check_places(tensors: dict[str, StoredTensor], available: int) -> None:
 
 def quoted(value: object) -> str:
     """Return a value from a file as it may be printed: control characters escaped, at most 80 characters."""
-    try:
-        text = repr(value if not isinstance(value, str) else value[:100])
-    except RecursionError:
-        text = "a value nested too deeply"
+    text = repr(value if not isinstance(value, str) else value[:100])
     return text if len(text) <= 80 else text[:79] + "…"
