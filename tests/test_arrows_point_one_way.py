@@ -15,9 +15,10 @@ from aigc_helpers.paths import REPOSITORY
 PACKAGE = REPOSITORY / "aigc_helpers"
 
 # Everybody may import these: they know nothing of the rest.
-EVERYWHERE = {"errors", "files", "paths", "profile", "project"}
+EVERYWHERE = {"bounded_json", "errors", "files", "paths", "profile", "project"}
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "bounded_json": set(),
     "errors": set(),
     "files": {"errors"},
     "paths": {"errors", "project"},

@@ -132,12 +132,13 @@ def test_no_name_leads_out_of_the_store(stick: Path, catalog: Path, name: str) -
         ({"add": [("tiny/embedded/extra.py", b"")]}, "does not name"),
         ({"edit": lambda text: text[:-2]}, "makes no sense"),
         ({"edit": lambda text: "[]"}, "makes no sense"),
+        ({"edit": lambda text: text.replace("{", '{"x": ' + "[" * 127 + "]" * 127 + ",", 1)}, "nested too deeply"),
         ({"edit": lambda text: text.replace("bundle 1", "bundle 2")}, "of the format 'aigc bundle 2'"),
         ({"edit": lambda text: text.replace('"tiny"', '"huge"')}, "'huge' .*catalog here does not have"),
         ({"edit": lambda text: text.replace('"tiny"', '"shipped"')}, "catalog here does not have"),
         ({"edit": lambda text: text.replace(": 22", ": 23", 1)}, "another version of tiny"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_changed_bundle_installs_nothing(stick: Path, catalog: Path, changes: dict[str, object], words: str) -> None:
     rewrite(stick, **changes)

@@ -33,6 +33,14 @@ def entry(**changed: object) -> bytes:
     return file_of({"a": {key: value for key, value in (HALF | changed).items() if value is not None}})
 
 
+def nested(levels: int) -> list[object]:
+    """Return a list within lists; a field's value stands two levels deep already."""
+    value: list[object] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 def two(first: list[int], second: list[int], data: bytes = bytes(8)) -> bytes:
     return file_of({"a": HALF | {"data_offsets": first}, "b": HALF | {"data_offsets": second}}, data)
 
@@ -52,6 +60,7 @@ MALFORMED = {
     "NaN in the JSON": (file_of(b'{"a": NaN}'), "NaN is no JSON number"),
     "no object": (file_of(b"       [1]"), "header is JSON, but no object"),
     "nested without end": (file_of(b'{"a": ' + (b"[" + b" " * 12) * 5000), "nested too deeply"),
+    "nested one level too deep": (entry(x=nested(126)), "nested too deeply"),
     "mostly brackets": (file_of(b'{"a": [' + b"[]," * 9000 + b"[]]}"), "mostly brackets"),
     "truncated": (SOUND[:-1], "cut off: of the tensors' 4 bytes 1 are missing"),
     "trailing bytes": (SOUND + b"xyz", "3 bytes after the last tensor belong to no tensor"),
@@ -128,6 +137,7 @@ def test_another_kind_of_file_is_called_what_it_is(written: Path, kind: str) -> 
     [
         (file_of(b'{"a":%b,"a":%b}' % ((json.dumps(HALF).encode(),) * 2)), "'a' twice"),
         (entry(comment="hidden"), "fields that the format does not know: 'comment'"),
+        (entry(comment=nested(125)), "fields that the format does not know: 'comment'"),
         (file_of(b"  " + json.dumps({"a": HALF}).encode()), "begins with white space"),
         (file_of(b'{"__metadata__":{"k":"1","k":"2"},"a":' + json.dumps(HALF).encode() + b"}"), "names a key twice"),
     ],

@@ -157,6 +157,31 @@ def test_a_cut_or_changed_file_is_refused_or_converted_as_it_stands(tmp_path: Pa
                 assert not target.exists()
 
 
+@pytest.mark.parametrize("key", [b"N" + b"\x85" * 60, b"Nq\x01h\x01\x86" + b"q\x01h\x01\x86" * 40])
+def test_tuples_within_tuples_without_end_are_refused(tmp_path: Path, key: bytes) -> None:
+    # As a key one is hashed: of a million levels that ends the process, and of 40 pairs of the same pair never ends.
+    source, target = tmp_path / "model.bin", tmp_path / "model.safetensors"
+    source.write_bytes(b"\x80\x02}" + key + b"Ns.")
+    for read in (inspect, lambda path: convert_torch_file(path, target)):
+        with pytest.raises(ReaderError, match="tuples within tuples without end"):
+            read(source)
+
+
+def test_tuples_within_tuples_as_programs_write_them_are_left_out(tmp_path: Path) -> None:
+    vocabulary = tuple((f"word {number}", (number, number + 1)) for number in range(20_000))
+    found, remarks = converted(tmp_path, {"a": torch.ones(2), "vocabulary": vocabulary})
+    assert_same(found, {"a": torch.ones(2)})
+    assert "'vocabulary'" in remarks
+
+
+def test_a_parameter_around_calls_of_calls_is_no_tensor(tmp_path: Path) -> None:
+    calls = b"ctorch\nSize\n" + b")R" * 5000
+    (tmp_path / "model.bin").write_bytes(b"\x80\x02}X\1\0\0\0actorch._utils\n_rebuild_parameter\n" + calls + b"\x85Rs.")
+    assert inspect(tmp_path / "model.bin").tensors == 0
+    with pytest.raises(ReaderError, match="cannot be opened by torch.load"):
+        convert_torch_file(tmp_path / "model.bin", tmp_path / "model.safetensors")
+
+
 def test_a_packed_zip_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1000)}, tmp_path / "plain.pt")
     with (

@@ -6,12 +6,12 @@ Readers upload the very files that they distrust; these must be refused in a sen
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from traitlets import Bunch
 
 from aigc_helpers.panels import weight_files
 from aigc_helpers.paths import DATA
@@ -42,12 +42,13 @@ def panel() -> weight_files.InspectorPanel:
 
 
 def upload(panel: weight_files.InspectorPanel, name: str, content: bytes) -> str:
-    """Hand a file over as the browser does, in the form of the ipywidgets at hand; return the report."""
-    metadata = {"name": name, "type": "", "size": len(content), "last_modified": datetime.now(tz=UTC)}
-    if isinstance(panel.upload.value, dict):
-        panel.upload.value = {name: {"metadata": metadata, "content": content}}
+    """Hand a file over in the message that the browser sends, as the ipywidgets at hand reads it; return the report."""
+    metadata = {"name": name, "type": "", "size": len(content)}
+    if isinstance(panel.upload.value, dict):  # ipywidgets 7 makes its value, which nobody else can set, from these.
+        state = {"metadata": [{**metadata, "lastModified": 0}], "data": [memoryview(content)], "_counter": 1}
     else:
-        panel.upload.value = ({**metadata, "content": memoryview(content)},)
+        state = {"value": [{**metadata, "last_modified": 0, "content": memoryview(content)}]}
+    panel.upload.set_state(state)
     return panel.report.value
 
 
@@ -61,11 +62,14 @@ def test_an_upload_is_reported(panel: weight_files.InspectorPanel) -> None:
 
 
 @pytest.mark.parametrize("many", ["dictionary by name", "tuple of files"])
-def test_uploads_of_both_generations_of_ipywidgets_are_read(many: str) -> None:
-    value: Any = {"a.bin": {"content": b"xy"}}
+def test_uploads_of_both_generations_of_ipywidgets_are_read(panel: weight_files.InspectorPanel, many: str) -> None:
+    content = (DATA / "poet" / "model.safetensors").read_bytes()
+    value: Any = {"poet.safetensors": {"content": content}}
     if many == "tuple of files":
-        value = ({"name": "a.bin", "content": memoryview(b"xy")},)
-    assert list(weight_files._uploaded(value)) == [("a.bin", b"xy")]
+        value = ({"name": "poet.safetensors", "content": memoryview(content)},)
+    # Told of as if it were set: neither generation's button takes the other's value.
+    panel.upload.notify_change(Bunch(name="value", old=None, new=value, owner=panel.upload, type="change"))
+    assert "✓ poet.safetensors" in panel.report.value and "GPT-2" in panel.report.value
 
 
 def test_a_pickle_that_would_run_something_is_refused_and_not_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
+from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.images.prompts import check_prompt
 from aigc_helpers.lora.load import load_adapter
@@ -79,7 +79,7 @@ def read_shown_in_training(folder: Path | None = None) -> ShownInTraining:
     """
     path = sd_folder(folder) / TRAINING_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return ShownInTraining(tuple(content["concepts"]), tuple(content["styles"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReaderError(

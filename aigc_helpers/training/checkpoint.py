@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import replacing
 
@@ -72,7 +73,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     try:
         with safe_open(paths[-1], framework="pt") as opened:
-            header = json.loads(opened.metadata()["checkpoint"])
+            header = parse_json(opened.metadata()["checkpoint"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         older = f"continue from {paths[-2].name}" if len(paths) > 1 else "start over"

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import replacing, writing_errors_explained
 from aigc_helpers.profile import current_profile
@@ -134,11 +135,11 @@ def _listed_assets(
     with archive.open(members[MANIFEST]) as opened:
         text = opened.read(_LARGEST_MANIFEST)
     try:
-        manifest = json.loads(text)
+        manifest = parse_json(text.decode("utf-8"))
         if manifest["format"] != _FORMAT:
             raise _refused(path, f"is of the format {quoted(manifest['format'])}, not {quoted(_FORMAT)}")
         entries = [(entry["name"], entry["profile"], entry["files"]) for entry in manifest["assets"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise _refused(path, f"has a {MANIFEST} that makes no sense ({first_line(error)})") from error
     known = {(asset.name, asset.profile): asset for asset in catalog if not is_bundled(asset)}
     assets = []

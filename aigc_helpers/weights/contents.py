@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.weights.adapter_keys import Shaped
 from aigc_helpers.weights.file_kinds import FIRST_BYTES, GGUF, HDF5, SAFETENSORS, NotAWeightFileError, container_of
@@ -206,8 +206,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST_CONFIG:
         raise MalformedFileError(f"{path} is larger than 10 MB, and no configuration is. Download it again.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise MalformedFileError(f"{path} is not valid JSON ({first_line(error)}). Download it again.") from error
     if not isinstance(config, dict):
         raise MalformedFileError(f"{path} is JSON, but no object. Download it again.")

@@ -16,6 +16,9 @@ from aigc_helpers.errors import ReaderError, first_line
 # Torch keeps the numbers outside its pickle, which takes some 200 bytes and 40 opcodes per tensor.
 LARGEST_PICKLE = 20_000_000  # Bytes.
 _MOST_OPCODES = 2_000_000
+# As a dictionary's key a tuple is hashed, which no depth stops but the end of the stack. And tuples that hold the same
+# tuple twice, and so on, take a few bytes each, and for ever to hash.
+_DEEPEST_TUPLE, _LARGEST_TUPLE = 50, 200_000  # Tuples within one another; values, those of the inner ones counted in.
 
 
 class UnsafePickleError(ReaderError):
@@ -59,6 +62,21 @@ class PickleProgram:
     imports: dict[Global, None] = field(default_factory=dict)  # In their order, each once.
     value: Any = None
     fault: str | None = None
+
+
+class _NestedTuple(tuple):
+    """A tuple that holds tuples."""
+
+    def __init__(self, items: list[Any]) -> None:
+        inner = [item for item in items if isinstance(item, tuple)]
+        self.depth: int = 1 + max(getattr(item, "depth", 1) for item in inner)
+        self.size: int = len(items) + sum(getattr(item, "size", len(item)) for item in inner)
+        if self.depth > _DEEPEST_TUPLE or self.size > _LARGEST_TUPLE:
+            raise ValueError("tuples within tuples without end")
+
+
+def _tuple_of(items: list[Any]) -> tuple[Any, ...]:
+    return _NestedTuple(items) if any(isinstance(item, tuple) for item in items) else tuple(items)
 
 
 _MARK = object()
@@ -129,7 +147,7 @@ class _Machine:
         elif name in _MAKERS:
             self._stack.append(_MAKERS[name]())
         elif name in _TUPLES:
-            self._stack.append(tuple(self._pop_many(_TUPLES[name])))
+            self._stack.append(_tuple_of(self._pop_many(_TUPLES[name])))
         elif name in _EXTENSIONS:
             raise UnsafePickleError(
                 f"{self._path} is unsafe: it imports entry {argument} of Python's extension registry, whose name the "
@@ -189,7 +207,7 @@ class _Machine:
         self._stack.append(self._pop_to_mark())
 
     def _do_tuple(self, _: None) -> None:
-        self._stack.append(tuple(self._pop_to_mark()))
+        self._stack.append(_tuple_of(self._pop_to_mark()))
 
     def _do_dict(self, _: None) -> None:
         items = self._pop_to_mark()

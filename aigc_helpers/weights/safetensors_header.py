@@ -6,12 +6,12 @@ tensors' bytes without a gap.
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.weights.file_kinds import FIRST_BYTES, SAFETENSORS, NotAWeightFileError, container_of
 
@@ -142,10 +142,9 @@ def _as_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold; objec
     if text.count("[") + text.count("{") > len(text) // 10 + 1000:
         raise _FaultError("its header is mostly brackets")
     try:
-        return json.loads(text, object_pairs_hook=tuple, parse_int=_whole_number, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
-        raise _FaultError(f"its header is not JSON ({reason})") from error
+        return parse_json(text, object_pairs_hook=tuple, parse_int=_whole_number, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise _FaultError(f"its header is not JSON ({str(error)[:200]})") from error
 
 
 def _whole_number(digits: str) -> int | float:
@@ -250,8 +249,5 @@ def _check_places(tensors: dict[str, StoredTensor], available: int) -> None:
 
 def quoted(value: object) -> str:
     """Return a value from a file as it may be printed: control characters escaped, at most 80 characters."""
-    try:
-        text = repr(value if not isinstance(value, str) else value[:100])
-    except RecursionError:
-        text = "a value nested too deeply"
+    text = repr(value if not isinstance(value, str) else value[:100])
     return text if len(text) <= 80 else text[:79] + "…"

@@ -260,4 +260,8 @@ def _tensor(value: Any) -> PickledTensor | None:  # noqa: ANN401 - whatever stan
 
 def _is_parameter(value: Any) -> bool:  # noqa: ANN401 - whatever stands in the pickle.
     # One inside another is never written by torch, and a chain of them could be endless.
-    return isinstance(value, Call) and str(value.function).endswith("_rebuild_parameter")
+    return (
+        isinstance(value, Call)
+        and isinstance(value.function, Global)
+        and value.function.name.endswith("_rebuild_parameter")
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from aigc_helpers.bounded_json import parse_json
 
 _LONGEST = 200  # Characters; a header may hold a whole training configuration in one value.
 _FREQUENT_TAGS = 8
@@ -60,8 +61,8 @@ def in_plain_words(metadata: Mapping[str, str]) -> dict[str, str]:
 def lora_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return diffusers' ``lora_adapter_metadata``, which it stores as JSON; empty if there is none or it is no JSON."""
     try:
-        settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except (ValueError, RecursionError):
+        settings = parse_json(metadata.get("lora_adapter_metadata", "{}"))
+    except ValueError:
         return {}
     return settings if isinstance(settings, dict) else {}
 
@@ -94,8 +95,8 @@ def _moment(text: str) -> str:
 
 def _frequent_tags(text: str) -> str:
     try:
-        folders = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
+        folders = parse_json(text) if text else {}
+    except ValueError:
         return ""
     counts: Counter[str] = Counter()
     for tags in folders.values() if isinstance(folders, dict) else ():
