@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,8 @@ PYTHON_VERSION = (3, 13)
 PROFILES = ("embedded", "full")
 CELL_TIMEOUT = 1800  # seconds; on a busy machine a training cell takes its time, and that is no fault of Colab's
 LONGEST_WARNING = 300  # characters of it that are stored
+# pip's remark on a package source that this machine's own settings name and that is not there.
+OF_THIS_MACHINE = "WARNING: Location "
 # What the kernel must not inherit: Colab knows none of the settings of whoever runs this.
 OURS = ("AIGC_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "DIFFUSERS_", "PYTHON", "VIRTUAL_ENV", "JUPYTER", "GIT_")
 
@@ -105,7 +107,7 @@ def python_of_colab() -> str:
     name = "python{}.{}".format(*PYTHON_VERSION)
     found = shutil.which(name)
     if found is None:
-        sys.exit(f"colab: Colab has {name}, and there is none on the path: install it, or make the environment with it.")
+        sys.exit(f"colab: there is no {name} on the path, and Colab has that one. Install it first.")
     return found
 
 
@@ -167,7 +169,7 @@ def run_chapter(chapter: Chapter, profile: str, python: Path, book: Path, settin
         "passed": error_line is None,
         "error": error_line,
         "seconds": seconds,
-        "warnings": warnings_of(notebook),
+        "warnings": warnings_of(notebook, [Path(folder), python.parent.parent]),
         "date": datetime.now(tz=UTC).date().isoformat(),
     }
 
@@ -194,6 +196,7 @@ def colab_environment(python: Path, book: Path, home: Path) -> dict[str, str]:
     """Return the kernel's environment: nothing of this project, and the book's address leads to ``book``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     return kept | {
+        "COLAB_RELEASE_TAG": "release-colab",
         "CUDA_VISIBLE_DEVICES": "",
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.file://{book}.insteadOf",
@@ -225,15 +228,19 @@ def restore_packages(python: Path, before: set[str]) -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *lost], check=True)
 
 
-def warnings_of(notebook: NotebookNode) -> list[str]:
-    """Return the lines on stderr that speak of a warning, each once and shortened; progress bars are none."""
+def warnings_of(notebook: NotebookNode, folders: Sequence[Path]) -> list[str]:
+    """Return the lines on stderr that speak of a warning, each once and shortened, without the names of ``folders``."""
     lines: dict[str, None] = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             if output.get("name") == "stderr":
                 for line in output["text"].replace("\r", "\n").splitlines():
-                    if "warn" in line.lower():
-                        lines[line.strip()[:LONGEST_WARNING]] = None
+                    # The line after a warning shows the code that gave it.
+                    if "warn" not in line.lower() or line.startswith(OF_THIS_MACHINE) or line[:1].isspace():
+                        continue
+                    for path in folders:
+                        line = line.replace(str(path), "…")
+                    lines[line[:LONGEST_WARNING]] = None
     return list(lines)
 
 
