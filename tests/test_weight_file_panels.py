@@ -45,7 +45,9 @@ def upload(panel: weight_files.InspectorPanel, name: str, content: bytes) -> str
     """Hand a file over as the browser does, in the form of the ipywidgets at hand; return the report."""
     metadata = {"name": name, "type": "", "size": len(content), "last_modified": datetime.now(tz=UTC)}
     if isinstance(panel.upload.value, dict):
-        panel.upload.value = {name: {"metadata": metadata, "content": content}}
+        # ipywidgets 7, which Colab has: value is read-only, and follows what the browser sends.
+        counter = panel.upload._counter + 1
+        panel.upload.set_state({"metadata": [metadata], "data": [memoryview(content)], "_counter": counter})
     else:
         panel.upload.value = ({**metadata, "content": memoryview(content)},)
     return panel.report.value
