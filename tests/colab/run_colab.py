@@ -258,7 +258,7 @@ def store(result: dict[str, Any], python: Path) -> None:
     command = [python, "-c", "import platform; print(platform.python_version())"]
     python_version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     report = {
-        "date": max(each["date"] for each in chapters),
+        "date": min(each["date"] for each in chapters),  # no result is older
         "made_by": "python tests/colab/run_colab.py",
         "versions": {"python": python_version} | {name: versions[name] for name in sorted(versions) if name in names},
         "chapters": chapters,
