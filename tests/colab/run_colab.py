@@ -42,6 +42,7 @@ from aigc_helpers.paths import DATA, REPOSITORY  # noqa: E402
 
 RESULTS = DATA / "results" / "colab.json"
 REQUIREMENTS = COLAB / "requirements.txt"
+PACKAGES = "colab-packages.txt"  # in the environment's folder: what it was made with
 PYTHON_VERSION = (3, 13)
 PROFILES = ("embedded", "full")
 CELL_TIMEOUT = 1800  # seconds; on a busy machine a training cell takes its time, and that is no fault of Colab's
@@ -61,14 +62,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if uncommitted():
         print("colab: what is not committed is not tested: the set-up cell clones the last commit.", file=sys.stderr)
-    python = make_environment(options.environment.absolute())
+    environment = options.environment.absolute()
+    python = make_environment(environment)
     chapters = [read_chapter(path) for path in find_chapters(options.chapters or None)]
     passed = True
     for profile in PROFILES if options.profile == "both" else [options.profile]:
         wanted = [chapter for chapter in chapters if profile == "embedded" or chapter.number in FETCHED]
         with clone_of_the_book(profile) as (book, settings):
             for chapter in wanted:
+                restore_packages(environment)  # also what an interrupted run has left
                 result = run_chapter(chapter, profile, python, book, settings)
+                restore_packages(environment)
                 store(result, python)
                 passed = passed and result["passed"]
                 verdict = "ok" if result["passed"] else f"FAILED: {result['error']}"
@@ -94,6 +98,7 @@ def make_environment(folder: Path) -> Path:
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)], check=True)
         shutil.copy(REQUIREMENTS, stamp)
+        (folder / PACKAGES).write_text("\n".join(sorted(installed_packages(python))) + "\n", encoding="utf-8")
     # As on Colab, every process of this Python finds google.colab, and not only the kernel.
     (site_packages,) = folder.glob("lib/python*/site-packages")
     (site_packages / "google_colab_stub.pth").write_text(f"{COLAB / 'stubs'}\n", encoding="utf-8")
@@ -145,7 +150,6 @@ def run_chapter(chapter: Chapter, profile: str, python: Path, book: Path, settin
     notebook = assemble(chapter, "en")
     if profile == "full":
         shorten(chapter.number, notebook)
-    packages = installed_packages(python)
     started: list[int] = []
     error_line = None
     begun = time.monotonic()
@@ -162,7 +166,6 @@ def run_chapter(chapter: Chapter, profile: str, python: Path, book: Path, settin
             except Exception as error:  # A failed cell, a timeout, a dead kernel, or no kernel at all.
                 error_line = describe_failure(notebook, started, error)
     seconds = round(time.monotonic() - begun)
-    restore_packages(python, packages)
     return {
         "profile": profile,
         "chapter": chapter.name,
@@ -215,15 +218,15 @@ def installed_packages(python: Path) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
-def restore_packages(python: Path, before: set[str]) -> None:
-    """Bring the environment back to ``before``: the next chapter, too, begins with what Colab has."""
-    now = installed_packages(python)
-    names_before = {package.partition("==")[0] for package in before}
-    added = [package.partition("==")[0] for package in now - before]
-    added = [name for name in added if name not in names_before]
+def restore_packages(environment: Path) -> None:
+    """Bring the environment back to what it was made with: every chapter begins with what Colab has."""
+    python = environment / "bin" / "python"
+    made_with, now = set((environment / PACKAGES).read_text(encoding="utf-8").split()), installed_packages(python)
+    names = {package.partition("==")[0] for package in made_with}
+    added = sorted({package.partition("==")[0] for package in now} - names)
     if added:
         subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *added], check=True)
-    lost = sorted(before - now)
+    lost = sorted(made_with - now)
     if lost:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *lost], check=True)
 
