@@ -39,6 +39,7 @@ def test_the_books_address_leads_to_the_last_commit(tmp_path: Path) -> None:
     assert len(commits) == 1 and (target / "aigc_helpers" / "book" / "setup.py").is_file()
 
 
+@pytest.mark.slow
 @in_a_checkout
 def test_on_the_full_profile_the_clone_promises_the_stand_ins_and_nothing_else_is_new(tmp_path: Path) -> None:
     with run_colab.clone_of_the_book("full") as (book, settings):
