@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from aigc_helpers.colab import on_colab
 from aigc_helpers.errors import nearest_first
 from aigc_helpers.profile import ENVIRONMENT_VARIABLE, PROFILE_NAMES
 from aigc_helpers.project import DISTRIBUTION, Requirement, find_checkout, read_project, repository_address
@@ -160,6 +161,16 @@ def _check_packages() -> Iterator[Check]:
 
 def _check_package(requirement: Requirement) -> Check:
     version = _installed_version(requirement.package)
+    if on_colab() and (version is None or not satisfies(version, requirement.version_range)):
+        return Check(
+            requirement.package,
+            "fail",
+            f"{version or 'not installed'}, needs {requirement.version_range}",
+            "Run the notebook's set-up cell: it installs what is missing. Colab's own versions stay: if one "
+            "does not fit, start anew (Runtime → Disconnect and delete runtime), or run the workbook outside Colab.",
+            "请运行笔记本里的准备单元格，缺的包会自动装上。Colab 自带的版本不会改动：如果版本不合适，"
+            "请断开并删除运行时、重新打开，或改在 Colab 之外运行本书。",
+        )
     missing = f"not installed, needs {requirement.version_range}"
     if version is None and find_checkout() is not None:
         return Check(
@@ -184,6 +195,9 @@ def _check_package(requirement: Requirement) -> Check:
 
 
 def _check_book() -> Iterator[Check]:
+    if on_colab():  # Another ipykernel than the one that runs would break the notebook.
+        yield Check("extra: book", "pass", "not needed on Colab")
+        return
     book = read_project().book
     if not book:
         return

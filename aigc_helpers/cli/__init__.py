@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
 from aigc_helpers.cli.usage import WrongUsageError
+from aigc_helpers.colab import hide_old_torchao
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import in_checkout, only_the_package_is_here
 from aigc_helpers.project import find_checkout
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # A Windows console in a Western code page has no Chinese.
             stream.reconfigure(encoding="utf-8", errors="replace")
+    hide_old_torchao()
     try:
         status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

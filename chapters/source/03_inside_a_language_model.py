@@ -882,7 +882,8 @@ set_seed(0)
 shape = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2}
 encoder = BertModel(BertConfig(**shape, num_attention_heads=2)).eval()
 decoder = GPT2Model(GPT2Config(**shape, num_attention_heads=2)).eval()
-t5 = T5Model(T5Config(**shape, num_heads=2, d_kv=16, d_ff=64)).eval()
+t5_shape = {**shape, "num_heads": 2, "d_kv": 16, "d_ff": 64}
+t5 = T5Model(T5Config(**t5_shape, attn_implementation="eager")).eval()
 
 # %% tags=["nbval-check-output"]
 source, target = torch.tensor([[3, 4, 5, 6, 7, 8]]), torch.tensor([[10, 11, 12, 13]])
@@ -902,7 +903,6 @@ expect_equal(seen["encoder (BERT)"] == [[1] * 6] * 6, True, "encoder: all see al
 expect_equal(seen["decoder (GPT-2)"] == triangle, True, "decoder: no looking ahead")
 
 # %% tags=["nbval-check-output"]
-t5.set_attn_implementation("eager")
 expect_equal(seen["T5: target sees source"] == [[1] * 6] * 4, True, "target sees source")
 output = t5(source, decoder_input_ids=target, output_attentions=True)
 expect_equal(tuple(output.encoder_attentions[0].shape), (1, 2, 6, 6), "source to source")
