@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 STORED = "data/results/ranges"
 RUNS = 6  # with each a seed of its own, and one or two threads in turn
+ENOUGH = 4  # runs without which nobody can say how far a value moves
 MARGIN = 3.0  # standard deviations between the mean of the runs and either end of a range
 PATIENCE = 3600  # seconds for one cell: it is often a busy machine that measures overnight
 SEED_STEP = 1000  # so that no run's seeds are those of another cell in another run
@@ -321,8 +322,8 @@ def _problems_of(
     again = f"Run: aigc ranges {chapter.number}"
     runs = current_runs(chapter, stored)
     trained = [run for run in runs if run.plan.trained]
-    if len(trained) < RUNS:
-        reason = "its code is newer than the stored ones" if not runs else f"{RUNS} are needed"
+    if len(trained) < ENOUGH:
+        reason = "its code is newer than the stored ones" if not runs else f"{ENOUGH} are needed"
         return [f"{len(trained)} runs are stored for its ranges ({reason}). {again}"]
     untrained = [run for run in runs if not run.plan.trained]
     if any(run.trains for run in trained) and not untrained:

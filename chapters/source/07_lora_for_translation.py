@@ -552,7 +552,7 @@ for name in ("input_ids", "attention_mask", "labels"):
 from aigc_helpers.training.fit import FitSettings, fit
 
 
-def adapt(examples, epochs=3, with_relatives=True):
+def adapt(examples, epochs=4, with_relatives=True):
     model = get_peft_model(resized_base(with_relatives), config)
     batches = TranslationBatches(tokenizer, examples, batch_size=32)
     settings = FitSettings(epochs, learning_rate=1e-3 if full_profile else 5e-3)
@@ -584,7 +584,7 @@ expect(gap, 0.5, 6, "loss after 50 steps, from the mean minus from relatives")
 
 # %%
 mixed = new_train + known_examples("train", 1500)
-tuned, _ = adapt(new_train, 3 * len(mixed) / len(new_train))  # as many steps as the next
+tuned, _ = adapt(new_train, 4 * len(mixed) / len(new_train))  # as many steps as the next
 rehearsed, _ = adapt(mixed)
 models = {"tuned": tuned, "rehearsed": rehearsed}
 
