@@ -208,12 +208,12 @@ expect_equal(
 
 # %% [markdown] lang="en"
 # `fit` is this book's training loop: batches, loss, AdamW, a warm-up and a linear decay of the learning rate, a progress
-# bar, and checkpoints if you give it a folder. The loop itself is opened in chapter 03. One epoch will do here: a second
-# one helps a little, and the picture stays the same.
+# bar, and checkpoints if you give it a folder. The loop itself is opened in chapter 03. A head alone needs more steps
+# than one might think: after one epoch its accuracy still hangs on the seed (0.52 to 0.66 with six seeds).
 
 # %% [markdown] lang="zh"
 # `fit` 是本书的训练循环：取批次、算损失、AdamW、学习率先预热再线性下降、进度条；给它一个文件夹，还会存检查点。
-# 循环内部在第 03 章拆开讲。这里跑一个 epoch 就够了：再跑一个也只好一点点，结论不变。
+# 循环内部在第 03 章拆开讲。只训练分类头，需要的步数比想象的多：只跑一个 epoch，准确率还取决于种子（六个种子，0.52 到 0.66）。
 
 # %%
 from aigc_helpers.profile import current_profile
@@ -221,7 +221,7 @@ from aigc_helpers.text.classification import classification_loss
 from aigc_helpers.training.fit import FitSettings, fit
 
 full_profile = current_profile().name == "full"
-head_settings = FitSettings(epochs=1, learning_rate=1e-3 if full_profile else 5e-3)
+head_settings = FitSettings(epochs=3, learning_rate=1e-3 if full_profile else 2e-2)
 head_result = fit(head_only, batches, classification_loss, head_settings)
 print(head_result)
 
@@ -236,11 +236,12 @@ from aigc_helpers.evaluation.intervals import accuracy_interval
 
 head_answers = predict(head_only)
 head_accuracy = accuracy_interval(head_answers, test_labels)
-expect(head_accuracy.mean, 0.58, 0.70, "test accuracy, head only")
+expect(head_accuracy.mean, 0.60, 0.76, "test accuracy, head only")
 
 # %% [markdown] lang="en"
 # BERT's summary was made for similarity, and two sentences about the same film are similar whether they praise or
-# blame. What is missing cannot be read off by a better head: the summary itself has to change. That is what LoRA does.
+# blame. A head trained to the end reads off more, but not much more: logistic regression on the same summaries reaches
+# 0.70 to 0.76, depending on its regularisation. For the rest the summary itself has to change. That is what LoRA does.
 #
 # ## 5 · Three lines from articles, and what they do
 #
