@@ -52,13 +52,13 @@ def expect(value: float, low: float, high: float, label: str) -> None:
     shown = _shown(number, decimals)
     binding = current_profile().name == "embedded"
     passed = low <= number <= high  # false for NaN
-    _record(label, passed or not binding, value=number, low=low, high=high)
+    record(label, passed or not binding, value=number, low=low, high=high)
     if not binding:
         print(f"{NOT_BINDING} {label}: {shown}")
     elif passed:
         print(f"{PASSED} {label}: {shown} (expected {_bound(low, decimals)}–{_bound(high, decimals)})")
     else:
-        _fail(f"{label}: {number:.6g} is outside {_bound(low, decimals)}–{_bound(high, decimals)}")
+        fail(f"{label}: {number:.6g} is outside {_bound(low, decimals)}–{_bound(high, decimals)}")
 
 
 def expect_equal(left: object, right: object, label: str) -> None:
@@ -68,11 +68,11 @@ def expect_equal(left: object, right: object, label: str) -> None:
         AssertionError: they differ; both are shown.
     """
     equal = bool(left == right)
-    _record(label, equal)
+    record(label, equal)
     if equal:
         print(f"{PASSED} {label}: {left}")
     else:
-        _fail(f"{label}: {left!r} is not {right!r}")
+        fail(f"{label}: {left!r} is not {right!r}")
 
 
 def expect_close(left: Any, right: Any, tolerance: float, label: str) -> None:  # noqa: ANN401 (any kind of array)
@@ -96,9 +96,9 @@ def expect_close(left: Any, right: Any, tolerance: float, label: str) -> None:  
         largest = float(differences.max()) if differences.size else 0.0
         close = largest <= tolerance  # false for NaN
         problem = "" if close else f"the largest difference {largest:.3g} exceeds {tolerance:g}"
-    _record(label, not problem)
+    record(label, not problem)
     if problem:
-        _fail(f"{label}: {problem}")
+        fail(f"{label}: {problem}")
     else:
         print(f"{PASSED} {label}: equal to within {tolerance:g}")
 
@@ -135,14 +135,20 @@ def _bound(bound: float, decimals: int | None) -> str:
     return shown if decimals is not None and float(shown) == bound else f"{bound:g}"
 
 
-def _fail(problem: str) -> None:
+def fail(problem: str) -> None:
+    """Stop the chapter with what is wrong; only print it while ranges are measured.
+
+    Raises:
+        AssertionError: outside of that.
+    """
     if os.environ.get(MEASURE_VARIABLE):
         print(f"{FAILED} {problem}")
     else:
         raise AssertionError(f"{FAILED} {problem}")
 
 
-def _record(label: str, passed: bool, **numbers: float) -> None:
+def record(label: str, passed: bool, **numbers: float) -> None:
+    """Tell whoever runs the chapter of a check: its label, whether it passed, and the numbers in it."""
     target = os.environ.get(RECORD_VARIABLE)
     if target:
         numbers = {name: float(number) for name, number in numbers.items()}
