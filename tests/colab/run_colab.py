@@ -120,24 +120,25 @@ def python_of_colab() -> str:
 def clone_of_the_book(profile: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield a git repository for the set-up cell to clone, and what the kernel's environment needs besides.
 
-    On the full profile its catalog promises the stand-ins, and a hub serves them.
+    On the full profile its catalog promises the stand-ins, and a hub serves them. On the embedded profile nothing asks
+    for the full one: that is what a runtime without a GPU gets.
     """
     with tempfile.TemporaryDirectory() as folder:
         book = Path(folder) / "book"
         subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(book)], check=True)
-        if profile == "embedded":
-            # The embedded profile needs no hub, and a chapter that asks one all the same shall fail.
-            yield book, {"HF_HUB_OFFLINE": "1"}
-            return
-        repositories = make_repositories()
+        # The embedded profile needs no hub: there the hub has nothing. Colab is never offline, so neither is this.
+        repositories = make_repositories() if profile == "full" else {}
         promise_the_stand_ins(book, repositories)
         with serving(repositories) as hub:
             local = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-            yield book, {"AIGC_PROFILE": "full", "HF_ENDPOINT": hub.address, **local}
+            chosen = {"AIGC_PROFILE": "full"} if profile == "full" else {}
+            yield book, {"HF_ENDPOINT": hub.address, **chosen, **local}
 
 
 def promise_the_stand_ins(book: Path, repositories: dict[str, Files]) -> None:
-    """Commit a catalog with the stand-ins' sizes and hashes to the clone ``book``."""
+    """Commit a catalog with the stand-ins' sizes and hashes to the clone ``book``; without any it stays as it is."""
+    if not repositories:
+        return
     git = ["git", "-C", str(book), "-c", "user.name=colab", "-c", "user.email=colab@localhost"]
     listed = subprocess.run([*git, "ls-files", "*catalog.toml"], capture_output=True, text=True, check=True).stdout
     catalog = book / listed.strip()
