@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 STORED = "data/results/ranges"
 RUNS = 6  # with each a seed of its own, and one or two threads in turn
-ENOUGH = 4  # runs without which nobody can say how far a value moves
+ENOUGH = 3  # runs without which nobody can say how far a value moves
 MARGIN = 3.0  # standard deviations between the mean of the runs and either end of a range
 PATIENCE = 3600  # seconds for one cell: it is often a busy machine that measures overnight
 SEED_STEP = 1000  # so that no run's seeds are those of another cell in another run
