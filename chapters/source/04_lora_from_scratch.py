@@ -439,7 +439,7 @@ adam, sgd = torch.optim.Adam, torch.optim.SGD
 same, plain = trained_update(16, 1, adam), trained_update(8, 1, adam)
 expect_close(trained_update(8, 2, adam), same, 1e-4, "Adam: α doubled, and B twice as fast")
 expect(
-    (same - plain).abs().max(), 0.01, 1.0, "Adam: α doubled, and nothing else, differ by"
+    (same - plain).abs().max(), 0.001, 1.0, "Adam: α doubled, and nothing else, differ by"
 )
 ratio = trained_update(16, 1, sgd).norm() / trained_update(8, 2, sgd).norm()
 expect(ratio, 1.2, 3.0, "SGD: α doubled moves more than B twice as fast, times")
@@ -485,10 +485,10 @@ def first_move(r, optimizer_class, power):
 by_peft = with_peft(nn.Linear(k, d), r=16, lora_alpha=16, use_rslora=True)
 expect_equal(by_peft.base_model.model[0].scaling["default"], 16 / 16**0.5, "PEFT: α / √r")
 for optimizer_class, power, low, high in [
-    (sgd, 1, 0.05, 0.08),
-    (sgd, 0.5, 0.8, 1.2),
+    (sgd, 1, 0.04, 0.08),
+    (sgd, 0.5, 0.65, 1.2),
     (adam, 1, 0.8, 1.2),
-    (adam, 0.5, 3.5, 4.5),
+    (adam, 0.5, 3.2, 4.5),
 ]:
     growth = first_move(256, optimizer_class, power) / first_move(
         16, optimizer_class, power

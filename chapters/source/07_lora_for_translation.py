@@ -567,7 +567,7 @@ _, from_relatives = adapt(new_train[:1600], 1)
 
 # %% tags=["nbval-check-output"]
 gap = sum(from_mean[-10:]) / 10 - sum(from_relatives[-10:]) / 10
-expect(gap, 0.5, 6, "loss after 50 steps, from the mean minus from relatives")
+expect(gap, 3, 5.2, "loss after 50 steps, from the mean minus from relatives")
 
 # %% [markdown] lang="en"
 # The same LoRA, the same fifty steps: rows that are all alike hold everything up. Now for good, twice, from the same base.
@@ -634,8 +634,8 @@ def paired_bootstrap(one, other, draws=2000):
 low, high = paired_bootstrap("base", "tuned")
 expect(low, 50, 100, "tuned minus base, exact, low end")
 low, high = paired_bootstrap("tuned", "rehearsed")
-expect(low, -10, 30, "rehearsed minus tuned, low end")
-expect(high, 0, 40, "rehearsed minus tuned, high end")
+expect(low, -15, 5, "rehearsed minus tuned, low end")
+expect(high, -10, 10, "rehearsed minus tuned, high end")
 
 # %%
 from aigc_helpers.evaluation.translation_metrics import compare_bleu
@@ -665,8 +665,8 @@ old.round(1)
 for row in before.loc["old"].index:
     of_base = old.loc[("base", row), "BLEU"]
     without, rehearsed = (of_base - old.loc[(name, row), "BLEU"] for name in models)
-    expect(rehearsed, -5, 5, f"{row}: BLEU lost with rehearsal")
-    expect(without, 20, 100, f"{row}: BLEU lost without")
+    expect(rehearsed, -10, 20, f"{row}: BLEU lost with rehearsal")
+    expect(without, 60, 100, f"{row}: BLEU lost without")
 with models["tuned"].disable_adapter():
     switched_off = translate(models["tuned"], old_test)
 expect_equal(switched_off == by_greedy, True, "adapter off: the base again")

@@ -723,7 +723,7 @@ test_names = unseen_concepts("fluent", base_concepts)
 train_names = [name for name in base_concepts if name not in test_names]
 probe = LogisticRegression(max_iter=1000).fit(*embedded(train_names))
 expect_equal(len(test_names), 40, "concepts to test the probe on")
-expect(probe.score(*embedded(test_names)), 0.85, 1, "accuracy of the probe")
+expect(probe.score(*embedded(test_names)), 0.8, 1, "accuracy of the probe")
 
 # %% [markdown] lang="en"
 # Guessing would be right in a third. The concept is judged by tiny-CLIP: of all true drawings, 306 concepts in three

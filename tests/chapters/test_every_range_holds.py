@@ -11,8 +11,14 @@ import pytest
 from aigc_helpers.book.ranges import problems
 from aigc_helpers.book.source import chapter_paths
 
-# Checks that training left something as it was, so that they hold without any training, too: (chapter, label).
-UNMOVED: set[tuple[str, str]] = set()
+# Checks that training left something as it was, or that two trained models differ little: they hold without any
+# training, too, and a check beside each says that there was some. (chapter, label)
+UNMOVED = {
+    ("07", "rehearsed minus tuned, low end"),
+    ("07", "rehearsed minus tuned, high end"),
+    ("07", "into zh: BLEU lost with rehearsal"),
+    ("07", "into en: BLEU lost with rehearsal"),
+}
 
 
 @pytest.mark.parametrize("number", [path.stem[:2] for path in chapter_paths()])
