@@ -22,13 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from aigc_helpers.errors import ReaderError, nearest_first
-from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.colab import on_colab
+from aigc_helpers.errors import nearest_first
 from aigc_helpers.profile import ENVIRONMENT_VARIABLE, PROFILE_NAMES
+from aigc_helpers.project import DISTRIBUTION, Requirement, find_checkout, read_project, repository_address
 from aigc_helpers.versions import satisfies
 from aigc_helpers.weights.store_folder import store_folder
 
-DISTRIBUTION = "aigc-workbook"
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 HUB_TIMEOUT_SECONDS = 3.0
 PROGRAM_TIMEOUT_SECONDS = 10.0
@@ -104,69 +104,6 @@ def exit_code(checks: list[Check]) -> int:
     return 1 if any(check.status == "fail" for check in checks) else 0
 
 
-@dataclass(frozen=True)
-class _Requirement:
-    package: str
-    version_range: str
-
-    def __str__(self) -> str:
-        return f"{self.package}{self.version_range}"
-
-
-@dataclass(frozen=True)
-class _Project:
-    requires_python: str
-    dependencies: list[_Requirement]
-    book: list[_Requirement]
-
-
-def _project() -> _Project:
-    """Read what the project asks for, from pyproject.toml in a checkout and from the metadata once installed."""
-    pyproject = REPOSITORY / "pyproject.toml"
-    if pyproject.is_file():
-        text = pyproject.read_text(encoding="utf-8")
-        # site-packages, too, may hold somebody's pyproject.toml.
-        if f'name = "{DISTRIBUTION}"' in text:
-            return _project_from_text(text)
-    return _project_from_metadata()
-
-
-def _project_from_text(text: str) -> _Project:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10 or older: that it is too old is all there is to say.
-        match = re.search(r'^requires-python = "([^"]+)"', text, flags=re.MULTILINE)
-        return _Project(match[1] if match else "", [], [])
-    project = tomllib.loads(text)["project"]
-    return _Project(
-        project["requires-python"],
-        [_parse_requirement(line) for line in project["dependencies"]],
-        [_parse_requirement(line) for line in project["optional-dependencies"]["book"]],
-    )
-
-
-def _project_from_metadata() -> _Project:
-    try:
-        metadata = importlib.metadata.metadata(DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        raise ReaderError(f"there is no pyproject.toml in {REPOSITORY}, and {DISTRIBUTION} is not installed") from None
-    dependencies, book = [], []
-    for line in metadata.get_all("Requires-Dist") or []:
-        requirement, _, marker = line.partition(";")
-        if "extra" not in marker:
-            dependencies.append(_parse_requirement(requirement))
-        elif re.search(r"""extra\s*==\s*["']book["']""", marker):
-            book.append(_parse_requirement(requirement))
-    return _Project(metadata["Requires-Python"] or "", dependencies, book)
-
-
-def _parse_requirement(line: str) -> _Requirement:
-    match = re.fullmatch(r"\s*([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;.*)?", line)
-    if match is None:
-        raise ValueError(f"{line!r} is no requirement this workbook understands")
-    return _Requirement(match[1], match[2])
-
-
 def _installed_version(package: str) -> str | None:
     try:
         # A half-removed package may have a folder of metadata without a version: that counts as not installed.
@@ -176,17 +113,21 @@ def _installed_version(package: str) -> str | None:
 
 
 def _check_python() -> Iterator[Check]:
-    needed = _project().requires_python
+    needed = read_project().requires_python
     found = sys.version.split()[0]
     if satisfies(found.rstrip("+"), needed):
         yield Check("Python", "pass", f"{found} ({sys.executable})")
         return
+    if find_checkout() is not None:
+        remedy_en, remedy_zh = "start with that one: python workbook.py run", "启动：python workbook.py run"
+    else:
+        remedy_en, remedy_zh = "install this package with that one.", "重新安装本软件包。"
     yield Check(
         "Python",
         "fail",
         f"{found}, needs {needed} ({sys.executable})",
-        f"Install a Python within {needed}, then start with that one: python workbook.py run",
-        f"请安装 {needed} 范围内的 Python，再用它启动：python workbook.py run",
+        f"Install a Python within {needed}, then {remedy_en}",
+        f"请安装 {needed} 范围内的 Python，再用它{remedy_zh}",
     )
 
 
@@ -211,29 +152,40 @@ def _check_profile() -> Iterator[Check]:
 
 
 def _check_packages() -> Iterator[Check]:
-    for requirement in _project().dependencies:
+    for requirement in read_project().dependencies:
         try:
             yield _check_package(requirement)
         except ValueError as error:  # An odd version number of one package says nothing about the others.
             yield _could_not_check(requirement.package, error)
 
 
-def _check_package(requirement: _Requirement) -> Check:
+def _check_package(requirement: Requirement) -> Check:
     version = _installed_version(requirement.package)
-    if version is None:
+    if on_colab() and (version is None or not satisfies(version, requirement.version_range)):
         return Check(
             requirement.package,
             "fail",
-            f"not installed, needs {requirement.version_range}",
+            f"{version or 'not installed'}, needs {requirement.version_range}",
+            "Run the notebook's set-up cell: it installs what is missing. Colab's own versions stay: if one "
+            "does not fit, start anew (Runtime → Disconnect and delete runtime), or run the workbook outside Colab.",
+            "请运行笔记本里的准备单元格，缺的包会自动装上。Colab 自带的版本不会改动：如果版本不合适，"
+            "请断开并删除运行时、重新打开，或改在 Colab 之外运行本书。",
+        )
+    missing = f"not installed, needs {requirement.version_range}"
+    if version is None and find_checkout() is not None:
+        return Check(
+            requirement.package,
+            "fail",
+            missing,
             f"Install everything at once: python workbook.py run (in an environment of your own: {_pip('-e', '.')})",
             f"一次装齐：python workbook.py run（想用自己的环境，就运行 {_pip('-e', '.')}）",
         )
-    if not satisfies(version, requirement.version_range):
+    if version is None or not satisfies(version, requirement.version_range):
         command = _pip(str(requirement))
         return Check(
             requirement.package,
             "fail",
-            f"{version}, needs {requirement.version_range}",
+            missing if version is None else f"{version}, needs {requirement.version_range}",
             f"Run: {command}",
             f"请运行：{command}",
         )
@@ -243,7 +195,10 @@ def _check_package(requirement: _Requirement) -> Check:
 
 
 def _check_book() -> Iterator[Check]:
-    book = _project().book
+    if on_colab():  # Another ipykernel than the one that runs would break the notebook.
+        yield Check("extra: book", "pass", "not needed on Colab")
+        return
+    book = read_project().book
     if not book:
         return
     missing, problems = [], []
@@ -258,13 +213,29 @@ def _check_book() -> Iterator[Check]:
     if not problems:
         yield Check("extra: book", "pass", ", ".join(requirement.package for requirement in book))
         return
-    command = _pip("-e", ".[book]")
+    # Without a checkout there is nothing that pip could take the extra from.
+    command = _pip("-e", ".[book]") if find_checkout() else _pip(*map(str, book))
     yield Check(
         "extra: book",
         "warn",
         "; ".join(problems),
         f"Only needed to open and build the chapters outside Colab. Run: {command}",
         f"只有不在 Colab 上打开或构建章节时才用得到。请运行：{command}",
+    )
+
+
+def _check_checkout() -> Iterator[Check]:
+    if find_checkout() is not None:
+        return
+    clone, install = f"git clone {repository_address()}", _pip("-e", ".")
+    yield Check(
+        "checkout",
+        "warn",
+        "none: the package is installed without chapters and data",
+        "inspect, install, convert and catalog work without it; the chapters and the models in data/ lie in it. "
+        f"Run: {clone}, and in the new folder: {install}",
+        "没有它，inspect、install、convert、catalog 照样可用；各章和 data/ 里的模型都在仓库里。"
+        f"请运行 {clone}，再进入新文件夹运行 {install}",
     )
 
 
@@ -393,7 +364,10 @@ def _memory_of_windows() -> tuple[int, int | None]:
 
 
 def _check_disks() -> Iterator[Check]:
-    folders = {"workbook": REPOSITORY, "installed models": store_folder(), "hub cache": _hub_cache()}
+    folders = {"installed models": store_folder(), "hub cache": _hub_cache()}
+    checkout = find_checkout()
+    if checkout is not None:
+        folders = {"workbook": checkout, **folders}
     names_by_device: dict[int, list[str]] = {}
     for name, folder in folders.items():
         names_by_device.setdefault(_nearest_existing(folder).stat().st_dev, []).append(name)
@@ -539,6 +513,7 @@ _CHECKS: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
     ("profile", _check_profile),
     ("packages", _check_packages),
     ("extra: book", _check_book),
+    ("checkout", _check_checkout),
     ("GPU", _check_gpu),
     ("memory", _check_memory),
     ("disk", _check_disks),

@@ -33,7 +33,7 @@ import sys
 
 # cat is no command here
 print("✓ first: 1")
-print("noise of a progress bar", file=sys.stderr)
+print("100%|##| noise of a progress bar", file=sys.stderr)
 print("✓ second: 2")
 
 # %%

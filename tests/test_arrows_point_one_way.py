@@ -15,24 +15,26 @@ from aigc_helpers.paths import REPOSITORY
 PACKAGE = REPOSITORY / "aigc_helpers"
 
 # Everybody may import these: they know nothing of the rest.
-EVERYWHERE = {"bounded_json", "errors", "files", "paths", "profile"}
+EVERYWHERE = {"bounded_json", "errors", "files", "paths", "profile", "project"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "bounded_json": set(),
     "errors": set(),
     "files": {"errors"},
-    "paths": set(),
+    "paths": {"errors", "project"},
     "profile": {"errors"},
+    "project": {"errors"},
     "figures": set(),
     "weights": set(),
     "versions": set(),
-    "preflight": {"weights", "versions"},
+    "colab": {"versions"},
+    "preflight": {"weights", "versions", "colab"},
     "training": set(),
     "lora": {"weights"},
     "text": {"training", "weights", "lora"},
     "images": {"training", "weights", "lora"},
     "evaluation": {"text", "images", "weights", "lora"},
-    "book": set(),
+    "book": {"versions", "colab"},
     "panels": {"weights", "training", "text", "images", "evaluation", "figures", "lora"},
     "pretrain": {"weights", "training", "text", "images", "evaluation", "figures", "lora"},
 }

@@ -187,6 +187,7 @@ def test_outputs_hold_nothing_of_this_machine_or_this_run(built_miniature: Path)
     [
         ("1 + 1", "one + 1", r"the cell that begins 'one \+ 1' failed with NameError: name 'one' is not defined"),
         ("raise AssertionError(", "print(", "tagged raises-exception, but nothing was raised"),
+        ("100%|##| noise", "noise", "can do nothing about this line on stderr: noise of a progress bar"),
     ],
 )
 def test_a_failing_cell_is_named_and_the_older_notebooks_stay(stored: Path, old: str, new: str, complaint: str):
@@ -202,8 +203,8 @@ def test_a_failing_cell_is_named_and_the_older_notebooks_stay(stored: Path, old:
 
 def test_missing_and_unexecuted_notebooks_are_reported(miniature: Path):
     assert check(folder=miniature) == [
-        f"chapters/{NAME}.ipynb is missing: run aigc build.",
-        f"chapters/zh/{NAME}.ipynb is missing: run aigc build.",
+        f"chapters/{NAME}.ipynb is missing. Run: aigc build 98",
+        f"chapters/zh/{NAME}.ipynb is missing. Run: aigc build 98",
     ]
     build(folder=miniature, execute=False)
     problems = check(folder=miniature)

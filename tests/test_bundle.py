@@ -27,27 +27,27 @@ def catalog_entry(name: str, profile: str, source: str, files: dict[str, bytes])
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a data folder whose assets come from another folder of this disk; the store is empty."""
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a catalog whose assets come from another folder of this disk; the store is empty."""
     for name, content in FILES.items():
         (tmp_path / "origin" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "origin" / name).write_bytes(content)
-    (tmp_path / "data").mkdir()
     folder = f'{{ kind = "folder", folder = "{(tmp_path / "origin").as_posix()}" }}'
-    (tmp_path / "data" / "catalog.toml").write_text(
+    path = tmp_path / "catalog.toml"
+    path.write_text(
         catalog_entry("tiny", "embedded", folder, FILES)
         + catalog_entry("either", "any", folder, {"config.json": CONFIG})
         + catalog_entry("shipped", "any", '{ kind = "bundled", folder = "x" }', {}),
         encoding="utf-8",
     )
     monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
-    return tmp_path / "data"
+    return path
 
 
 @pytest.fixture
-def stick(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stick(catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a bundle of both assets; the store that is to receive it is another, empty one."""
-    bundle(["tiny", "either"], tmp_path / "stick.zip", profile="embedded", data=data)
+    bundle(["tiny", "either"], tmp_path / "stick.zip", profile="embedded", catalog=catalog)
     monkeypatch.setenv("AIGC_HOME", str(tmp_path / "other"))
     return tmp_path / "stick.zip"
 
@@ -68,22 +68,22 @@ def rewrite(stick: Path, **changes: object) -> None:
             archive.writestr(name, content)
 
 
-def refused(stick: Path, data: Path, words: str) -> None:
+def refused(stick: Path, catalog: Path, words: str) -> None:
     with pytest.raises(ReaderError, match=words):
-        install_bundle(stick, data=data)
+        install_bundle(stick, catalog=catalog)
     store = stick.parent / "other"
     assert [path for path in store.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
     outside = {path.name for path in stick.parent.iterdir()}
-    assert outside <= {"data", "origin", "store", "other", "stick.zip"}
+    assert outside <= {"catalog.toml", "origin", "store", "other", "stick.zip"}
 
 
-def test_what_is_packed_comes_out_equal(stick: Path, data: Path, tmp_path: Path) -> None:
-    folders = install_bundle(stick, data=data)
+def test_what_is_packed_comes_out_equal(stick: Path, catalog: Path, tmp_path: Path) -> None:
+    folders = install_bundle(stick, catalog=catalog)
     assert {name: (folders["tiny (embedded)"] / name).read_bytes() for name in FILES} == FILES
     assert set(folders) == {"tiny (embedded)", "either (any)"}
     # The network, here the folder, is not needed any more.
     (tmp_path / "origin" / "config.json").unlink()
-    assert install("tiny", "embedded", data=data) == folders["tiny (embedded)"]
+    assert install("tiny", "embedded", catalog=catalog) == folders["tiny (embedded)"]
 
 
 def test_the_manifest_tells_people_what_is_on_the_stick(stick: Path) -> None:
@@ -94,31 +94,31 @@ def test_the_manifest_tells_people_what_is_on_the_stick(stick: Path) -> None:
     assert entry["sources"][0]["kind"] == "folder"
 
 
-def test_installing_twice_changes_nothing(stick: Path, data: Path) -> None:
-    before = (install_bundle(stick, data=data)["tiny (embedded)"] / "config.json").stat().st_mtime_ns
-    assert (install_bundle(stick, data=data)["tiny (embedded)"] / "config.json").stat().st_mtime_ns == before
+def test_installing_twice_changes_nothing(stick: Path, catalog: Path) -> None:
+    before = (install_bundle(stick, catalog=catalog)["tiny (embedded)"] / "config.json").stat().st_mtime_ns
+    assert (install_bundle(stick, catalog=catalog)["tiny (embedded)"] / "config.json").stat().st_mtime_ns == before
 
 
-def test_a_shipped_asset_needs_no_stick(data: Path, tmp_path: Path) -> None:
+def test_a_shipped_asset_needs_no_stick(catalog: Path, tmp_path: Path) -> None:
     with pytest.raises(ReaderError, match="comes with the workbook"):
-        bundle(["tiny", "shipped"], tmp_path / "stick.zip", profile="embedded", data=data)
+        bundle(["tiny", "shipped"], tmp_path / "stick.zip", profile="embedded", catalog=catalog)
     assert not (tmp_path / "stick.zip").exists()
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(data: Path, tmp_path: Path) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(catalog: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Valid: tiny"):
-        bundle(["tiyn"], tmp_path / "stick.zip", profile="embedded", data=data)
+        bundle(["tiyn"], tmp_path / "stick.zip", profile="embedded", catalog=catalog)
 
 
 @pytest.mark.parametrize(
     "name", ["../escaped", "tiny/../../escaped", "/tmp/escaped", "C:/escaped", "..\\escaped", "a/NUL", "a\0b", "a/ "]
 )
-def test_no_name_leads_out_of_the_store(stick: Path, data: Path, name: str) -> None:
+def test_no_name_leads_out_of_the_store(stick: Path, catalog: Path, name: str) -> None:
     with zipfile.ZipFile(stick, "a") as archive:
         member = zipfile.ZipInfo("placeholder")
         member.filename = name  # ZipInfo itself would cut the name at a NUL.
         archive.writestr(member, b"escaped")
-    refused(stick, data, "lead out of its folder")
+    refused(stick, catalog, "lead out of its folder")
 
 
 @pytest.mark.parametrize(
@@ -140,25 +140,25 @@ def test_no_name_leads_out_of_the_store(stick: Path, data: Path, name: str) -> N
     ],
     ids=range(13),
 )
-def test_a_changed_bundle_installs_nothing(stick: Path, data: Path, changes: dict[str, object], words: str) -> None:
+def test_a_changed_bundle_installs_nothing(stick: Path, catalog: Path, changes: dict[str, object], words: str) -> None:
     rewrite(stick, **changes)
-    refused(stick, data, words)
+    refused(stick, catalog, words)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_stands_twice_is_refused(stick: Path, data: Path) -> None:
+def test_a_name_that_stands_twice_is_refused(stick: Path, catalog: Path) -> None:
     rewrite(stick, add=[("tiny/embedded/config.json", CONFIG)])
-    refused(stick, data, "twice")
+    refused(stick, catalog, "twice")
 
 
-def test_a_link_is_refused(stick: Path, data: Path) -> None:
+def test_a_link_is_refused(stick: Path, catalog: Path) -> None:
     link = zipfile.ZipInfo("tiny/embedded/config.json")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     rewrite(stick, drop=["tiny/embedded/config.json"], add=[(link, "/etc/hostname")])
-    refused(stick, data, "a link or a device")
+    refused(stick, catalog, "a link or a device")
 
 
-def test_a_bomb_is_not_unpacked(stick: Path, data: Path) -> None:
+def test_a_bomb_is_not_unpacked(stick: Path, catalog: Path) -> None:
     """A member that says it is small, and whose packed bytes would give gigabytes."""
     with zipfile.ZipFile(stick) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -166,28 +166,28 @@ def test_a_bomb_is_not_unpacked(stick: Path, data: Path) -> None:
         for name, content in members.items():
             archive.writestr(name, bytes(50_000_000) if name == "tiny/embedded/config.json" else content)
         archive.getinfo("tiny/embedded/config.json").file_size = len(CONFIG)  # For the list at the end of the zip.
-    refused(stick, data, "damaged zip|with other bytes")
+    refused(stick, catalog, "damaged zip|with other bytes")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 0.99])
-def test_a_truncated_zip_is_refused(stick: Path, data: Path, share: float) -> None:
+def test_a_truncated_zip_is_refused(stick: Path, catalog: Path, share: float) -> None:
     stick.write_bytes(stick.read_bytes()[: int(stick.stat().st_size * share)])
-    refused(stick, data, "damaged zip")
+    refused(stick, catalog, "damaged zip")
 
 
-def test_a_flipped_byte_is_refused(stick: Path, data: Path) -> None:
+def test_a_flipped_byte_is_refused(stick: Path, catalog: Path) -> None:
     content = bytearray(stick.read_bytes())
     content[content.index(WEIGHTS) + 1_000] ^= 1
     stick.write_bytes(content)
-    refused(stick, data, "damaged zip")
+    refused(stick, catalog, "damaged zip")
 
 
 def test_a_full_disk_leaves_the_older_bundle(
-    stick: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stick: Path, catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
     before = stick.read_bytes()
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 100}))
     with pytest.raises(ReaderError, match="Free some space"):
-        bundle(["tiny"], stick, profile="embedded", data=data)
+        bundle(["tiny"], stick, profile="embedded", catalog=catalog)
     assert stick.read_bytes() == before

@@ -102,7 +102,7 @@ def test_settings_that_would_import_or_fetch_are_only_reported(tmp_path: Path) -
     assert "nothing was imported" in told
     assert "somebody/seven-gigabytes" in told
     config = json.loads((tmp_path / "new" / "adapter_config.json").read_text(encoding="utf-8"))
-    assert config["auto_mapping"] is None
+    assert "auto_mapping" not in config
     assert config["megatron_core"] == "megatron.core"
 
 

@@ -33,15 +33,13 @@ def entry(name: str, content: bytes) -> str:
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a data folder with a catalog of tiny assets; the store and pip's only index are folders, too."""
-    folder = tmp_path / "data"
-    (folder / "tiny").mkdir(parents=True)
-    (folder / "tiny" / "table.parquet").write_bytes(CONFIG)
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a catalog of tiny assets; the store and pip's only index are folders beside it."""
+    path = tmp_path / "catalog.toml"
     files = "files]\n" + entry("config.json", CONFIG) + entry("model.safetensors", WEIGHTS)
     wheel = '{ kind = "wheel", requirement = "tiny-model==1.0", folder = "tiny_model/model" }'
     hub = '{ kind = "hub", repository = "someone/tiny", revision = "0123456789012345678901234567890123456789" }'
-    (folder / "catalog.toml").write_text(
+    path.write_text(
         f'[shipped.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{{ kind = "bundled", folder = "tiny" }}]\n'
         f"[shipped.any.files]\n{entry('table.parquet', CONFIG)}"
         f'[packed.embedded]\ntitle = "t"\nlicence = "MIT"\nsources = [{wheel}]\n[packed.embedded.{files}'
@@ -54,7 +52,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     make_wheel(tmp_path / "wheels", WEIGHTS)
-    return folder
+    return path
 
 
 def make_wheel(folder: Path, weights: bytes, with_config: bool = True) -> Path:
@@ -76,65 +74,65 @@ def in_place(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
-def test_a_wheel_gives_exactly_the_files_of_the_catalog(data: Path) -> None:
-    folder = install("packed", "embedded", data=data)
+def test_a_wheel_gives_exactly_the_files_of_the_catalog(catalog: Path) -> None:
+    folder = install("packed", "embedded", catalog=catalog)
     assert in_place(folder) == {"config.json": CONFIG, "model.safetensors": WEIGHTS}
 
 
-def test_once_installed_no_source_is_asked(data: Path) -> None:
-    install("packed", "embedded", data=data)
-    (data.parent / "wheels" / WHEEL).unlink()
-    install("packed", "embedded", data=data)
+def test_once_installed_no_source_is_asked(catalog: Path) -> None:
+    install("packed", "embedded", catalog=catalog)
+    (catalog.parent / "wheels" / WHEEL).unlink()
+    install("packed", "embedded", catalog=catalog)
 
 
-def test_an_altered_file_is_fetched_again(data: Path) -> None:
-    folder = install("packed", "embedded", data=data)
+def test_an_altered_file_is_fetched_again(catalog: Path) -> None:
+    folder = install("packed", "embedded", catalog=catalog)
     (folder / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"x")
-    install("packed", "embedded", data=data)
+    install("packed", "embedded", catalog=catalog)
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_truncated_wheel_is_refused_and_nothing_is_written(data: Path, share: float) -> None:
-    wheel = data.parent / "wheels" / WHEEL
+def test_a_truncated_wheel_is_refused_and_nothing_is_written(catalog: Path, share: float) -> None:
+    wheel = catalog.parent / "wheels" / WHEEL
     whole = wheel.read_bytes()
     wheel.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ReaderError, match="no source gave the files of packed"):
-        install("packed", "embedded", data=data)
-    assert in_place(data.parent / "store") == {}
+        install("packed", "embedded", catalog=catalog)
+    assert in_place(catalog.parent / "store") == {}
 
 
-def test_a_wheel_with_another_file_is_refused_with_both_hashes(data: Path) -> None:
+def test_a_wheel_with_another_file_is_refused_with_both_hashes(catalog: Path) -> None:
     other = WEIGHTS[::-1]
-    make_wheel(data.parent / "wheels", other)
+    make_wheel(catalog.parent / "wheels", other)
     with pytest.raises(ReaderError) as caught:
-        install("packed", "embedded", data=data)
+        install("packed", "embedded", catalog=catalog)
     for content in (other, WEIGHTS):
         assert hashlib.sha256(content).hexdigest() in str(caught.value)
-    assert in_place(data.parent / "store") == {}
+    assert in_place(catalog.parent / "store") == {}
 
 
-def test_a_refused_update_leaves_the_older_good_file(data: Path) -> None:
-    folder = install("packed", "embedded", data=data)
+def test_a_refused_update_leaves_the_older_good_file(catalog: Path) -> None:
+    folder = install("packed", "embedded", catalog=catalog)
     (folder / "config.json").unlink()
-    make_wheel(data.parent / "wheels", WEIGHTS, with_config=False)
+    make_wheel(catalog.parent / "wheels", WEIGHTS, with_config=False)
     with pytest.raises(ReaderError, match=r"holds no such file.*config\.json"):
-        install("packed", "embedded", data=data)
+        install("packed", "embedded", catalog=catalog)
     assert in_place(folder) == {"model.safetensors": WEIGHTS}
 
 
-def test_when_one_source_fails_the_next_is_tried(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (data.parent / "wheels" / WHEEL).unlink()
+def test_when_one_source_fails_the_next_is_tried(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (catalog.parent / "wheels" / WHEEL).unlink()
     with LoopbackHub({"config.json": CONFIG, "model.safetensors": WEIGHTS}) as hub:
         hub.serve_to(monkeypatch)
-        folder = install("both", "embedded", data=data)
+        folder = install("both", "embedded", catalog=catalog)
     assert in_place(folder)["model.safetensors"] == WEIGHTS
 
 
-def test_the_hub_gives_the_pinned_commit(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_gives_the_pinned_commit(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackHub({"config.json": CONFIG, "model.safetensors": WEIGHTS}) as hub:
         hub.serve_to(monkeypatch)
-        folder = install("online", "full", data=data)
+        folder = install("online", "full", catalog=catalog)
     assert {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")} == {
         "config.json": CONFIG,
         "model.safetensors": WEIGHTS,
@@ -142,103 +140,112 @@ def test_the_hub_gives_the_pinned_commit(data: Path, monkeypatch: pytest.MonkeyP
     assert all("0123456789012345678901234567890123456789" in path for path in hub.requested)
 
 
-def test_a_flipped_byte_from_the_hub_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flipped_byte_from_the_hub_is_refused(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackHub({"config.json": CONFIG, "model.safetensors": b"\1" + WEIGHTS[1:]}) as hub:
         hub.serve_to(monkeypatch)
         with pytest.raises(ReaderError, match="model.safetensors is not the file that was asked for: its sha256"):
-            install("online", "full", data=data)
-    assert in_place(data.parent / "store") == {}
+            install("online", "full", catalog=catalog)
+    assert in_place(catalog.parent / "store") == {}
 
 
-def test_a_hub_without_the_file_is_said_in_one_line(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_without_the_file_is_said_in_one_line(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackHub({"config.json": CONFIG}) as hub:
         hub.serve_to(monkeypatch)
         with pytest.raises(ReaderError, match="the hub did not give someone/tiny/model.safetensors"):
-            install("online", "full", data=data)
-    assert in_place(data.parent / "store") == {}
+            install("online", "full", catalog=catalog)
+    assert in_place(catalog.parent / "store") == {}
 
 
 @pytest.mark.parametrize("altered", [False, True])
 def test_what_the_hubs_own_cache_holds_is_used_offline_if_it_is_right(
-    data: Path, monkeypatch: pytest.MonkeyPatch, altered: bool
+    catalog: Path, monkeypatch: pytest.MonkeyPatch, altered: bool
 ) -> None:
     import huggingface_hub.constants as constants
 
     revision = "0123456789012345678901234567890123456789"
-    snapshot = data.parent / "cache" / "models--someone--tiny" / "snapshots" / revision
+    snapshot = catalog.parent / "cache" / "models--someone--tiny" / "snapshots" / revision
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_bytes(CONFIG)
     (snapshot / "model.safetensors").write_bytes(WEIGHTS[::-1] if altered else WEIGHTS)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(data.parent / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(catalog.parent / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     if altered:
         with pytest.raises(ReaderError, match="HF_HUB_OFFLINE is set, so the hub was not asked for someone/tiny/model"):
-            install("online", "full", data=data)
-        assert in_place(data.parent / "store") == {}
+            install("online", "full", catalog=catalog)
+        assert in_place(catalog.parent / "store") == {}
     else:
-        assert in_place(install("online", "full", data=data)) == {"config.json": CONFIG, "model.safetensors": WEIGHTS}
+        assert in_place(install("online", "full", catalog=catalog)) == {
+            "config.json": CONFIG,
+            "model.safetensors": WEIGHTS,
+        }
 
 
-def test_an_address_and_a_folder_are_sources_too(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    origin = data.parent / "origin"
+def test_an_address_and_a_folder_are_sources_too(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = catalog.parent / "origin"
     origin.mkdir()
     (origin / "config.json").write_bytes(CONFIG)
-    with FaultyServer(WEIGHTS) as server, (data / "catalog.toml").open("a", encoding="utf-8") as catalog:
+    with FaultyServer(WEIGHTS) as server, catalog.open("a", encoding="utf-8") as opened:
         folder = f'{{ kind = "folder", folder = "{origin.as_posix()}" }}'
         each = f'{folder}, {{ kind = "url", address = "{server.url("{name}")}" }}'
         for name, content in (("config.json", CONFIG), ("model.safetensors", WEIGHTS)):
             asset = name.partition(".")[0]
-            catalog.write(f'\n[{asset}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{each}]\n[{asset}.any.files]\n')
-            catalog.write(entry(name, content))
-        catalog.flush()
-        assert in_place(install("config", data=data)) == {"config.json": CONFIG}
-        assert in_place(install("model", data=data)) == {"model.safetensors": WEIGHTS}
+            opened.write(f'\n[{asset}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{each}]\n[{asset}.any.files]\n')
+            opened.write(entry(name, content))
+        opened.flush()
+        assert in_place(install("config", catalog=catalog)) == {"config.json": CONFIG}
+        assert in_place(install("model", catalog=catalog)) == {"model.safetensors": WEIGHTS}
     assert server.paths == ["/model.safetensors"]
 
 
-def test_pytorch_hub_is_a_source_and_a_strangers_repository_needs_trust(data: Path) -> None:
-    repository = data.parent / "repository"
+def test_pytorch_hub_is_a_source_and_a_strangers_repository_needs_trust(catalog: Path) -> None:
+    repository = catalog.parent / "repository"
     repository.mkdir()
     program = 'dependencies = ["torch"]\n\ndef entry():\n    import torch\n    return {"weight": torch.zeros(2)}\n'
     (repository / "hubconf.py").write_text(program, encoding="utf-8")
     expected = safetensors.torch.save({"weight": torch.zeros(2)}, metadata={"format": "pt"})
-    with (data / "catalog.toml").open("a", encoding="utf-8") as catalog:
+    with catalog.open("a", encoding="utf-8") as opened:
         for name, place in (("local", repository.as_posix()), ("remote", "someone/model")):
             source = f'{{ kind = "torch_hub", repository = "{place}", entry = "entry" }}'
-            catalog.write(f'\n[{name}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{source}]\n[{name}.any.files]\n')
-            catalog.write(entry("model.safetensors", expected))
-    assert in_place(install("local", data=data)) == {"model.safetensors": expected}
+            opened.write(f'\n[{name}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{source}]\n[{name}.any.files]\n')
+            opened.write(entry("model.safetensors", expected))
+    assert in_place(install("local", catalog=catalog)) == {"model.safetensors": expected}
     with pytest.raises(ReaderError, match="PyTorch Hub would download someone/model and run its hubconf.py"):
-        install("remote", data=data)
+        install("remote", catalog=catalog)
 
 
-def test_a_store_that_is_read_only_serves_what_it_holds(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = install("packed", "embedded", data=data)
+def test_a_store_that_is_read_only_serves_what_it_holds(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = install("packed", "embedded", catalog=catalog)
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "read-only")
 
     for name in ("os.replace", "Path.mkdir", "FileLock.acquire"):
         monkeypatch.setattr(f"aigc_helpers.weights.placing.{name}", refuse)
-    assert install("packed", "embedded", data=data) == folder
+    assert install("packed", "embedded", catalog=catalog) == folder
     with pytest.raises(ReaderError, match="read-only"):
-        install("both", "embedded", data=data)
+        install("both", "embedded", catalog=catalog)
 
 
-def test_a_shipped_file_that_was_altered_names_the_command_that_restores_it(data: Path) -> None:
-    assert install("shipped", "embedded", data=data) == data / "tiny"
-    (data / "tiny" / "table.parquet").write_bytes(CONFIG + b" ")
+def test_a_shipped_file_that_was_altered_names_the_command_that_restores_it(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aigc_helpers.paths.find_checkout", lambda: tmp_path)
+    shipped = tmp_path / "data" / "tiny"
+    shipped.mkdir(parents=True)
+    (shipped / "table.parquet").write_bytes(CONFIG)
+    assert install("shipped", "embedded", catalog=catalog) == shipped
+    (shipped / "table.parquet").write_bytes(CONFIG + b" ")
     with pytest.raises(ReaderError, match="git checkout -- data/tiny"):
-        install("shipped", "embedded", data=data)
+        install("shipped", "embedded", catalog=catalog)
 
 
 @pytest.mark.parametrize(
     ("name", "profile", "nearest"),
     [("pakced", "embedded", "packed"), ("packed", "ful", "embedded"), ("onlin", "full", "online")],
 )
-def test_unknown_names_are_answered_with_the_nearest(data: Path, name: str, profile: str, nearest: str) -> None:
+def test_unknown_names_are_answered_with_the_nearest(catalog: Path, name: str, profile: str, nearest: str) -> None:
     with pytest.raises(UnknownNameError, match=f"Valid: {nearest}"):
-        install(name, profile, data=data)
+        install(name, profile, catalog=catalog)
 
 
 @pytest.mark.parametrize(
@@ -246,9 +253,9 @@ def test_unknown_names_are_answered_with_the_nearest(data: Path, name: str, prof
     [(28, "disk is full"), (122, "quota is used up"), (30, "read-only"), (13, "may not write there")],
 )
 def test_a_store_that_cannot_be_written_is_explained(
-    data: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+    catalog: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    folder = install("packed", "embedded", data=data)
+    folder = install("packed", "embedded", catalog=catalog)
     (folder / "config.json").unlink()
 
     def refuse(*_: object) -> None:
@@ -256,25 +263,25 @@ def test_a_store_that_cannot_be_written_is_explained(
 
     monkeypatch.setattr("aigc_helpers.weights.placing.os.replace", refuse)
     with pytest.raises(ReaderError, match=words):
-        install("packed", "embedded", data=data)
+        install("packed", "embedded", catalog=catalog)
     assert in_place(folder) == {"model.safetensors": WEIGHTS}
 
 
-def test_too_little_disk_is_said_before_anything_is_fetched(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_is_said_before_anything_is_fetched(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 1000}))
     monkeypatch.setattr("aigc_helpers.weights.install.fetch", lambda *_: pytest.fail("fetched"))
     with pytest.raises(ReaderError, match="only 0 MB are free"):
-        install("packed", "embedded", data=data)
+        install("packed", "embedded", catalog=catalog)
 
 
-def test_two_processes_at_once_fetch_it_once(data: Path) -> None:
+def test_two_processes_at_once_fetch_it_once(catalog: Path) -> None:
     program = (
         "import sys, pathlib, aigc_helpers.weights.install as module\n"
         "original = module.fetch\n"
         "module.fetch = lambda *files, **trust: (print('fetched'), original(*files, **trust))\n"
-        "module.install('packed', 'embedded', data=pathlib.Path(sys.argv[1]))\n"
+        "module.install('packed', 'embedded', catalog=pathlib.Path(sys.argv[1]))\n"
     )
-    command = [sys.executable, "-c", program, str(data)]
+    command = [sys.executable, "-c", program, str(catalog)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     outputs = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
@@ -300,6 +307,6 @@ def test_a_faulty_catalog_is_explained(tmp_path: Path, text: str, words: str) ->
         load_catalog(path)
 
 
-def test_no_catalog_says_how_to_install_the_package(tmp_path: Path) -> None:
-    with pytest.raises(ReaderError, match="pip install -e"):
+def test_no_catalog_says_how_to_restore_it(tmp_path: Path) -> None:
+    with pytest.raises(ReaderError, match="install the package again"):
         load_catalog(tmp_path / "catalog.toml")

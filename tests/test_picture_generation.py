@@ -14,6 +14,7 @@ from PIL import Image
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.images.generate import draw, draw_many, load_pipeline, read_shown_in_training, sd_folder
 from aigc_helpers.paths import DATA
+from aigc_helpers.weights.catalog import CATALOG
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,7 @@ def test_nothing_is_printed_on_the_way(capfd: pytest.CaptureFixture) -> None:
         ({"scale": math.inf}, "scale of inf"),
         ({"lora": DATA / "nowhere"}, "nowhere is neither a file nor a folder"),
         ({"lora": DATA / "film_adapter"}, "film_adapter does not fit this model: the adapter is for BERT"),
-        ({"lora": DATA / "catalog.toml"}, "catalog.toml is not a weight file"),
+        ({"lora": CATALOG}, "catalog.toml is not a weight file"),
         ({"lora": DATA / "emoji"}, "emoji holds no weight file"),
     ],
 )

@@ -306,14 +306,21 @@ def test_without_a_checkout_the_ranges_come_from_the_installed_package(
     metadata_folder.mkdir()
     (metadata_folder / "METADATA").write_text(
         "Metadata-Version: 2.4\nName: aigc-workbook\nVersion: 0.1.0\nRequires-Python: <3.1,>=3.0\n"
-        "Requires-Dist: torch<1.5,>=1.0\n"
+        "Project-URL: Repository, https://github.com/someone/workbook\n"
+        "Requires-Dist: torch<1.5,>=1.0\nRequires-Dist: no-such-library<2,>=1\n"
         'Requires-Dist: no-such-package-anywhere<2,>=1; extra == "book"\n'
         'Requires-Dist: pytest<2,>=1; extra == "test"\n'
     )
-    monkeypatch.setattr(preflight, "REPOSITORY", tmp_path / "nothing here")
+    for module in ("preflight", "project"):
+        monkeypatch.setattr(f"aigc_helpers.{module}.find_checkout", lambda: None)
     monkeypatch.syspath_prepend(str(tmp_path))
     install_versions(monkeypatch, torch="1.4.0")
     checks = {check.name: check for check in run_checks()}
+    assert_has_remedies(list(checks.values()))
+    assert "git clone https://github.com/someone/workbook" in checks["checkout"].remedy_en
+    assert 'pip install "no-such-library<2,>=1"' in checks["no-such-library"].remedy_en
+    without_checkout = [check.remedy_en for check in checks.values() if check.name != "checkout"]
+    assert not [remedy for remedy in without_checkout if "workbook.py" in remedy or "install -e" in remedy]
     assert checks["Python"].status == "fail"
     assert checks["torch"].status == "pass"
     assert "no-such-package-anywhere" in checks["extra: book"].found

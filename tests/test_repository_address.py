@@ -15,13 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from aigc_helpers.book.repository import (
-    BADGE_ALT_TEXT,
-    colab_badge,
-    repository_address,
-    setup_cell,
-)
+from aigc_helpers.book.repository import BADGE_ALT_TEXT, colab_badge, setup_cell
 from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.project import repository_address
 
 ROOT = REPOSITORY
 NOTEBOOKS = sorted([*ROOT.glob("chapters/*.ipynb"), *ROOT.glob("chapters/zh/*.ipynb")])

@@ -6,24 +6,32 @@ picture without alt text is nothing to a screen reader.
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from bs4 import BeautifulSoup
 
 from aigc_helpers.book.page import formula, notebook_page
-from aigc_helpers.book.runner import ChapterResult, closing_table, count_checks, run
-from aigc_helpers.errors import UnknownNameError
+from aigc_helpers.book.runner import ChapterResult, Execution, closing_table, run
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.paths import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
 NAME = "98_miniature"
 FAILING = """\
 # %%
-print("✓ before")
+from aigc_helpers.book.expect import expect_equal
+
+print("✗ poet: it has no UNet")
+expect_equal(2, 2, "two")
 
 # %%
 raise AssertionError("✗ accuracy: 0.5 is outside 0.8–0.9")
@@ -39,7 +47,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory, built_miniature: Path):
     folder = tmp_path_factory.mktemp("run")
     chapters = Path(shutil.copytree(built_miniature, folder / "chapters"))
     (chapters / "source" / "02_failing.py").write_text(FAILING, encoding="utf-8")
-    return run(["98", "02", NAME], folder / "build", chapters), folder / "build"
+    return list(run(["98", "02", NAME], folder / "build", chapters)), folder / "build"
 
 
 def soup_of(path: Path) -> BeautifulSoup:
@@ -64,16 +72,21 @@ def test_each_chapter_is_run_once_in_the_order_of_the_numbers(run_once):
 def test_a_failing_chapter_is_named_and_does_not_stop_the_others(run_once):
     (failing, miniature), _ = run_once
     assert not failing.passed
-    assert failing.error.startswith("the cell that begins 'raise AssertionError(")
-    assert failing.error.endswith("failed with AssertionError: ✗ accuracy: 0.5 is outside 0.8–0.9")
-    assert (failing.checks_passed, failing.checks_failed) == (1, 1)
-    assert miniature.passed and (miniature.checks_passed, miniature.checks_failed) == (2, 0)
+    assert failing.execution.error.startswith("the cell that begins 'raise AssertionError(")
+    assert failing.execution.error.endswith("failed with AssertionError: ✗ accuracy: 0.5 is outside 0.8–0.9")
+    assert miniature.passed
+
+
+def test_only_checks_count_as_checks_and_what_a_program_prints_does_not(run_once):
+    failing, miniature = run_once[0]
+    assert [check["label"] for check in failing.execution.checks] == ["two"]
+    assert miniature.execution.checks == ()
 
 
 def test_time_and_memory_are_those_of_the_kernel(run_once):
     for result in run_once[0]:
-        assert 0.1 < result.seconds < 120
-        assert 20 < result.peak_memory < 2000
+        assert 0.1 < result.execution.seconds < 120
+        assert 20 < result.execution.peak_memory < 2000
 
 
 def test_executed_copies_are_written_up_to_the_failure(run_once):
@@ -127,52 +140,106 @@ def test_the_index_links_every_page_that_is_there(run_once):
     assert all((build_folder / link).is_file() for link in links)
 
 
-def test_a_progress_line_per_chapter_goes_to_stderr(miniature: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+def test_one_progress_line_goes_to_stderr(miniature: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
     # A kernel may still complain while it shuts down; that is no business of the progress line.
     source = "# %%\nimport atexit, os\n\n# %%\nquiet = atexit.register(os.write, 2, b'noise')\n"
     (miniature / "source" / f"{NAME}.py").write_text(source, encoding="utf-8")
-    run(None, tmp_path / "build", miniature)
+    list(run(None, tmp_path / "build", miniature))
     captured = capfd.readouterr()
     assert captured.out == ""
     lines = [line.split("\r")[-1] for line in captured.err.split("\n") if line.strip()]
-    assert len(lines) == 1 and re.match(rf"{NAME}: 100%.*2/2", lines[0]), captured.err
+    assert len(lines) == 1 and re.match(r"100%.*2/2", lines[0]), captured.err
 
 
 def test_an_unknown_chapter_runs_nothing(miniature: Path, tmp_path: Path):
     with pytest.raises(UnknownNameError):
-        run(["98", "77"], tmp_path / "build", miniature)
+        list(run(["98", "77"], tmp_path / "build", miniature))
     assert not (tmp_path / "build").exists()
 
 
-@pytest.mark.slow
+def source(folder: Path, text: str) -> None:
+    (folder / "source" / f"{NAME}.py").write_text(text, encoding="utf-8")
+
+
 def test_a_dead_kernel_is_an_error_of_its_chapter(miniature: Path, tmp_path: Path):
-    source = "# %%\nimport os\nos.write(2, b'out of memory\\n')\nos._exit(1)\n"
-    (miniature / "source" / f"{NAME}.py").write_text(source, encoding="utf-8")
+    source(miniature, "# %%\nimport os\nos.write(2, b'out of memory\\n')\nos._exit(1)\n")
     (result,) = run(None, tmp_path / "build", miniature)
-    assert "died" in result.error.lower() and "out of memory" in result.error
+    assert "died" in result.execution.error.lower() and "out of memory" in result.execution.error
     assert (tmp_path / "build" / f"{NAME}.html").is_file()
 
 
-def test_a_check_that_fails_on_purpose_does_not_count():
-    def cell(text: str, *tags: str) -> dict:
-        output = {"output_type": "error", "evalue": text} if text[0] == "✗" else {"text": text}
-        return {"metadata": {"tags": list(tags)}, "outputs": [output]}
+def test_a_cell_that_is_meant_to_raise_and_does_not_fails_its_chapter(miniature: Path, tmp_path: Path):
+    source(miniature, '# %% tags=["raises-exception"]\n1 + 1\n')
+    (result,) = run(None, tmp_path / "build", miniature)
+    assert result.execution.error == "the cell that begins '1 + 1' is tagged raises-exception, but nothing was raised"
 
-    cells = [cell("✓ a\n○ b\n✓ c"), cell("✗ d", "raises-exception"), cell("✗ e")]
-    assert count_checks({"cells": cells}) == (2, 1)
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_finished(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source(miniature, "# %%\n1 + 1\n")
+    (miniature / "source" / "99_last.py").write_text("# %%\n2 + 2\n", encoding="utf-8")
+    write = Path.write_text
+
+    def no_room_for_the_last(path: Path, *arguments, **options):
+        if "99_last" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", no_room_for_the_last)
+    results = run(None, tmp_path / "build", miniature)
+    assert next(results).passed
+    with pytest.raises(ReaderError, match="The disk is full"):
+        next(results)
+    assert sorted(path.name for path in (tmp_path / "build").glob("*.html")) == [f"{NAME}.html", "index.html"]
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a network namespace")
+def test_without_a_loopback_interface_a_sentence_says_so(miniature: Path, tmp_path: Path):
+    source(miniature, "# %%\n1 + 1\n")
+    script = f"""\
+from pathlib import Path
+from aigc_helpers.book.runner import run
+from aigc_helpers.errors import ReaderError
+try:
+    list(run(None, Path({str(tmp_path / "build")!r}), Path({str(miniature)!r})))
+except ReaderError as error:
+    print(error)
+"""
+    command = ["unshare", "--net", "--map-root-user", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    if "unshare" in done.stderr:
+        pytest.skip("this account may not make a network namespace")
+    assert "127.0.0.1" in done.stdout and len(done.stdout.strip().splitlines()) == 1, done.stdout + done.stderr
+    assert done.stderr == ""
+
+
+def test_a_run_that_is_left_early_leaves_no_kernel_behind(miniature: Path, tmp_path: Path):
+    mark = tmp_path / "pid"
+    endless = (
+        f"# %%\nimport os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(600)\n"
+    )
+    source(miniature, "# %%\nimport time\ntime.sleep(3)\n")
+    (miniature / "source" / "99_endless.py").write_text(endless, encoding="utf-8")
+    results = run(None, tmp_path / "build", miniature)
+    next(results)
+    results.close()
+    assert not mark.exists() or not psutil.pid_exists(int(mark.read_text()))
 
 
 def test_the_closing_table_says_how_each_chapter_went():
+    passed = ({"label": "a", "passed": True}, {"label": "b", "passed": True})
     lines = closing_table(
         [
-            ChapterResult("00_start_here", 12.34, 512.6, 9, 0, None),
-            ChapterResult("05_lora_on_bert", 100, None, 3, 1, "the cell that begins 'x' failed with E"),
-        ]
+            ChapterResult("00_start_here", Execution(12.34, 512.6, passed, None)),
+            ChapterResult("05_lora_on_bert", Execution(100, None, (), "the cell that begins 'x' failed with E")),
+        ],
+        seconds=101.2,
     ).splitlines()
     assert lines[0].split() == ["chapter", "seconds", "peak", "memory", "checks"]
-    assert lines[1].split() == ["00_start_here", "12.3", "513", "MiB", "9/9", "ok"]
-    assert lines[2].endswith("unknown        3/4  FAILED: the cell that begins 'x' failed with E")
-    assert lines[3].endswith("1 of 2 passed")
+    assert lines[1].split() == ["00_start_here", "12.3", "513", "MiB", "2", "ok"]
+    assert lines[2].endswith("unknown       0  FAILED: the cell that begins 'x' failed with E")
+    assert lines[3].split() == ["together", "101.2", "1", "of", "2", "passed"]
 
 
 def test_a_formula_beyond_matplotlib_stays_readable_as_latex():

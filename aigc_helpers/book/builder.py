@@ -6,6 +6,7 @@ code has not changed are kept, and whatever differs from run to run or machine t
 
 from __future__ import annotations
 
+import atexit
 import copy
 import hashlib
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.book.repository import colab_badge, repository_address, setup_cell
+from aigc_helpers.book.repository import colab_badge, setup_cell
 from aigc_helpers.book.source import (
     LANGUAGES,
     Chapter,
@@ -30,16 +31,20 @@ from aigc_helpers.book.source import (
 )
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
-from aigc_helpers.paths import CHAPTERS, REPOSITORY
+from aigc_helpers.paths import in_checkout
+from aigc_helpers.project import repository_address
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
     from nbformat import NotebookNode
 
 CELL_TIMEOUT = 600  # seconds; nbval is given the same in pyproject.toml
+# What is stored is what everyone else gets, whatever this machine has; nbval compares it under the same conditions.
+WITHOUT_NETWORK_AND_GPU = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_PROGRESS_BAR = re.compile(r"\d+%\||\d+it \[|\?it/s")
 _METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     # No version: it would differ between the Pythons that the workbook supports.
@@ -75,7 +80,7 @@ def build(
         UnknownNameError: one of the names is no chapter.
         ReaderError: a source has a fault, or a cell failed. That chapter's older notebooks stay as they are.
     """
-    folder = folder or CHAPTERS
+    folder = folder or in_checkout("chapters")
     built = []
     for chapter in [read_chapter(path) for path in find_chapters(names, folder)]:
         notebook = assemble(chapter, "en")
@@ -97,7 +102,7 @@ def check(names: Iterable[str] | None = None, folder: Path | None = None) -> lis
     Raises:
         UnknownNameError: one of the names is no chapter.
     """
-    folder = folder or CHAPTERS
+    folder = folder or in_checkout("chapters")
     problems = []
     for path in find_chapters(names, folder):
         try:
@@ -184,13 +189,18 @@ def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def new_client(notebook: NotebookNode, folder: Path, **hooks: Callable[..., None]) -> NotebookClient:
-    """Return an nbclient that executes ``notebook`` with ``folder`` as the current one; a failing cell stops it."""
+def new_client(
+    notebook: NotebookNode, folder: Path, timeout: int = CELL_TIMEOUT, **hooks: Callable[..., None]
+) -> NotebookClient:
+    """Return an nbclient that executes ``notebook`` with ``folder`` as the current one; a failing cell stops it.
+
+    A cell may take ``timeout`` seconds.
+    """
     from nbclient import NotebookClient
 
     return NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT,
+        timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
@@ -202,7 +212,7 @@ def new_client(notebook: NotebookNode, folder: Path, **hooks: Callable[..., None
 
 def kernel_environment(**more: str) -> dict[str, str]:
     """Return the environment of a chapter's kernel: the embedded profile, and the package within reach."""
-    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    paths = [str(in_checkout()), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "AIGC_PROFILE": "embedded",
@@ -225,38 +235,72 @@ def execute(client: NotebookClient, environment: dict[str, str]) -> None:
             lines = own_errors.read().decode(errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
             raise RuntimeError(f"{error} {last}".strip()) from error
+        finally:
+            # nbclient cleans up once more when the interpreter ends, and fails aloud if the kernel never started.
+            atexit.unregister(client._cleanup_kernel)
 
 
 def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) -> None:
     """Execute ``notebook`` in place and clean its outputs.
 
-    It runs offline and without a GPU, whatever this machine has: what is stored is what everyone else gets, and nbval
-    compares it under the same conditions.
+    It runs offline and without a GPU.
 
     Raises:
-        ReaderError: a cell failed, took too long or killed the kernel, or one tagged ``raises-exception`` did not fail.
+        ReaderError: a cell failed, took too long or killed the kernel, one tagged ``raises-exception`` did not fail, or
+            one wrote something else than a progress bar to stderr.
     """
-    environment = kernel_environment(HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
     started: list[int] = []
     client = new_client(notebook, folder, on_cell_start=lambda cell, cell_index: started.append(cell_index))
     try:
-        execute(client, environment)
+        execute(client, kernel_environment(**WITHOUT_NETWORK_AND_GPU))
     except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
         raise ReaderError(f"{chapter.path}: {describe_failure(notebook, started, error)}") from error
-    for cell in _code_cells(notebook):
-        failed = any(output["output_type"] == "error" for output in cell["outputs"])
-        if "raises-exception" in cell["metadata"].get("tags", ()) and not failed:
-            raise ReaderError(f"{chapter.path}: {_head(cell)} is tagged raises-exception, but nothing was raised.")
+    fault = verdict(notebook)
+    if fault:
+        raise ReaderError(f"{chapter.path}: {fault}.")
+    noise = warnings_on_stderr(notebook)
+    if noise:
+        raise ReaderError(f"{chapter.path}: a reader can do nothing about this line on stderr: {noise[0]}")
     clean(notebook, machine_paths())
+
+
+def verdict(notebook: NotebookNode) -> str | None:
+    """Return why an executed notebook failed, in one line, or None: it fails where a cell raises, and only there.
+
+    What a program prints is no verdict: ``aigc inspect`` answers with lines that begin with ``✗``. A cell tagged
+    ``raises-exception`` has to raise. This is also nbval's rule.
+    """
+    for cell in _code_cells(notebook):
+        errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+        meant = "raises-exception" in cell["metadata"].get("tags", ())
+        if errors and not meant:
+            return f"{_head(cell)} failed with {_first_line(f'{errors[0].ename}: {errors[0].evalue}')}"
+        if meant and not errors and cell["execution_count"] is not None:
+            return f"{_head(cell)} is tagged raises-exception, but nothing was raised"
+    return None
+
+
+def warnings_on_stderr(notebook: NotebookNode) -> list[str]:
+    """Return the lines that the cells wrote to stderr, progress bars aside: each is one that worries a reader."""
+    texts = [
+        output["text"] for cell in _code_cells(notebook) for output in cell["outputs"] if output.get("name") == "stderr"
+    ]
+    lines = [line.strip() for text in texts for line in re.split(r"[\r\n]", _ANSI.sub("", text))]
+    return [line for line in lines if line and not _PROGRESS_BAR.search(line)]
 
 
 def describe_failure(notebook: NotebookNode, started: Sequence[int], error: Exception) -> str:
     """Return one line: which cell failed (``started`` holds the indices of the cells begun so far), and with what."""
-    what = _ANSI.sub("", f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{error}").strip()
-    what = what.splitlines()[0] if what else type(error).__name__
+    what = _first_line(f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{error}")
+    what = what or type(error).__name__
     if not started:
         return f"the kernel did not start: {what}"
     return f"{_head(notebook['cells'][started[-1]])} failed with {what}"
+
+
+def _first_line(text: str) -> str:
+    lines = _ANSI.sub("", text).strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def _head(cell: NotebookNode) -> str:
@@ -266,7 +310,7 @@ def _head(cell: NotebookNode) -> str:
 
 def machine_paths() -> list[str]:
     """Return the folders of this machine that no stored output may name, the longest first."""
-    paths = {str(REPOSITORY), str(Path.home()), *(sysconfig.get_paths()[key] for key in ("stdlib", "purelib"))}
+    paths = {str(in_checkout()), str(Path.home()), *(sysconfig.get_paths()[key] for key in ("stdlib", "purelib"))}
     if sys.prefix != sys.base_prefix:
         paths.add(sys.prefix)
     return sorted((path for path in paths if len(Path(path).parts) > 1), key=len, reverse=True)
@@ -332,12 +376,13 @@ def _write_both(chapter: Chapter, executed: NotebookNode, folder: Path) -> bool:
 def _problems_of(chapter: Chapter, folder: Path) -> list[str]:
     problems: list[str] = []
     stored = {}
+    mend = f"Run: aigc build {chapter.number}"
     for language in LANGUAGES:
         path = notebook_file(folder, chapter.name, language)
         name = _short(path, folder)
         notebook = read_notebook(path)
         if notebook is None:
-            problems.append(f"{name} {'is not a notebook' if path.exists() else 'is missing'}: run aigc build.")
+            problems.append(f"{name} {'is not a notebook' if path.exists() else 'is missing'}. {mend}")
             continue
         stored[language] = notebook
         if "widgets" in notebook["metadata"] or any(
@@ -346,10 +391,10 @@ def _problems_of(chapter: Chapter, folder: Path) -> list[str]:
             problems.append(f"{name} stores widget state, with which GitHub shows it as invalid.")
         unexecuted = [cell for cell in _code_cells(notebook) if cell["execution_count"] is None]
         if unexecuted:
-            problems.append(f"{name} was not executed: {_head(unexecuted[0])} has no execution count.")
+            problems.append(f"{name} was not executed: {_head(unexecuted[0])} has no execution count. {mend}")
         difference = _difference(assemble(chapter, language), notebook, path.read_bytes())
         if difference:
-            problems.append(f"{name} is not what its source gives: {difference}. Run aigc build.")
+            problems.append(f"{name} is not what its source gives: {difference}. {mend}")
     if len(stored) == len(LANGUAGES):
         problems += _differences_between_languages(chapter, stored)
     return problems

@@ -1,12 +1,8 @@
-"""Where the workbook lives on the web, and what is built from its address: badges and the set-up cell."""
+"""What is built from the repository's address on the web: badges and the set-up cell."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import tomllib
-
-from aigc_helpers.errors import ReaderError
-from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.project import repository_address
 
 COLAB_BADGE_IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 BADGE_ALT_TEXT = {"en": "Open in Colab", "zh": "在 Colab 中打开"}
@@ -28,35 +24,6 @@ if find_spec("aigc_helpers") is None:
     sys.path.insert(0, str(folder))
 from aigc_helpers.book.setup import prepare
 prepare()"""
-
-
-def repository_address() -> str:
-    """Return the repository's address on the web, without a slash at its end.
-
-    It stands once, in ``[project.urls]`` of pyproject.toml; an installed copy carries it in its metadata.
-
-    Raises:
-        ReaderError: pyproject.toml names no repository.
-    """
-    address = _address_in_pyproject() or _address_in_metadata()
-    if not address:
-        raise ReaderError('pyproject.toml names no repository: add Repository = "https://…" under [project.urls].')
-    return address.rstrip("/").removesuffix(".git")
-
-
-def _address_in_pyproject() -> str | None:
-    pyproject = REPOSITORY / "pyproject.toml"
-    if not pyproject.is_file():
-        return None
-    return tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"].get("urls", {}).get("Repository")
-
-
-def _address_in_metadata() -> str | None:
-    try:
-        entries = importlib.metadata.metadata("aigc-workbook").get_all("Project-URL") or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return dict(entry.split(", ", 1) for entry in entries).get("Repository")
 
 
 def notebook_path(chapter_name: str, language: str) -> str:

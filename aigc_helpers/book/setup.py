@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
-import importlib.util
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
+from aigc_helpers.colab import advice, hide_old_torchao, let_other_processes_find_the_book, on_colab
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.project import read_project
+from aigc_helpers.versions import satisfies
 
 # Read once, when the libraries are imported; whoever has set one already keeps it. The hub's progress bars stay on:
 # on the full profile a chapter downloads hundreds of megabytes, and a silent cell looks like a broken one.
@@ -31,7 +31,8 @@ REPORTED = ("torch", "transformers", "peft")
 def prepare() -> None:
     """Make a fresh kernel ready for any chapter, and print which versions and which profile it runs with.
 
-    Only on Colab is anything installed. No seed is set: each chapter sets its own where a reader can see it.
+    Only on Colab is anything installed. No seed is set: each chapter sets its own where a reader can see it. The
+    profile is chosen anew, so that ``%env AIGC_PROFILE=…`` counts once the set-up cell is run again.
 
     Raises:
         ReaderError: on Colab, pip could not install what is missing.
@@ -41,14 +42,17 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
     if on_colab():
         install_missing()
-
+        let_other_processes_find_the_book()
+    hide_old_torchao()
     quieten()
 
-    from aigc_helpers.profile import current_profile
+    from aigc_helpers.profile import ENVIRONMENT_VARIABLE, choose_profile
 
     print(" · ".join(f"{name} {_version(name) or 'is missing'}" for name in REPORTED))
-    profile = current_profile()
+    profile = choose_profile(os.environ.get(ENVIRONMENT_VARIABLE))
     print(f"profile: {profile.name} · {profile.device} · {profile.dtype_name}")
+    for line in [*outside_ranges(), *(advice(has_gpu=profile.device != "cpu") if on_colab() else [])]:
+        print(line)
 
 
 def quieten() -> None:
@@ -67,19 +71,31 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|diffusers)\.")
 
 
-def on_colab() -> bool:
-    """Tell whether this kernel runs on Google Colab."""
-    # Asking for google.colab where there is no package named google would raise.
-    return bool(importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"))
-
-
 def missing_requirements() -> list[str]:
-    """Return those of pyproject's dependencies, with their ranges, that are not installed here in any version."""
-    pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    names = {requirement: re.split(r"[^\w.-]", requirement)[0] for requirement in pyproject["project"]["dependencies"]}
+    """Return those of the project's dependencies, with their ranges, that are not installed here in any version."""
     return [
-        requirement for requirement, name in names.items() if name not in NEVER_INSTALLED and _version(name) is None
+        str(requirement)
+        for requirement in read_project().dependencies
+        if requirement.package not in NEVER_INSTALLED and _version(requirement.package) is None
     ]
+
+
+def outside_ranges() -> list[str]:
+    """Return a line in both languages for each installed package whose version the book was not made for."""
+    lines = []
+    for requirement in read_project().dependencies:
+        name, version_range = requirement.package, requirement.version_range
+        version = _version(name)
+        try:
+            fits = version is None or satisfies(version, version_range)
+        except ValueError:  # a version number of somebody's own making; the doctor speaks of it
+            continue
+        if not fits:
+            lines.append(
+                f"! {name} {version} is outside the book's range {version_range}; a chapter may stop or differ. / "
+                f"{name} {version} 超出本书支持的范围 {version_range}，章节可能报错，结果也可能不同。"
+            )
+    return lines
 
 
 def install_missing() -> list[str]:

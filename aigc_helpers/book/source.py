@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.paths import CHAPTERS
+from aigc_helpers.paths import in_checkout
 
 LANGUAGES = ("en", "zh")
 TAGS = (
@@ -110,7 +110,7 @@ class Chapter:
 
 def chapter_paths(folder: Path | None = None) -> list[Path]:
     """Return every chapter's source in the order of the numbers; ``folder`` is the one holding ``source/``."""
-    found = (folder or CHAPTERS).joinpath("source").glob("*.py")
+    found = (folder or in_checkout("chapters")).joinpath("source").glob("*.py")
     return sorted(path for path in found if _FILE_NAME.fullmatch(path.stem))
 
 
@@ -137,7 +137,7 @@ def find_chapters(names: Iterable[str] | None = None, folder: Path | None = None
     chosen = {find_chapter(name, folder) for name in names or ()}
     paths = [path for path in chapter_paths(folder) if not chosen or path in chosen]
     if not paths:
-        raise ReaderError(f"there is no chapter in {folder or CHAPTERS}/source.")
+        raise ReaderError(f"there is no chapter in {folder or in_checkout('chapters')}/source.")
     return paths
 
 

@@ -8,10 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, train
+from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
 from aigc_helpers.cli.usage import WrongUsageError
+from aigc_helpers.colab import hide_old_torchao
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.paths import CHAPTERS, REPOSITORY
+from aigc_helpers.paths import in_checkout, only_the_package_is_here
+from aigc_helpers.project import find_checkout
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # A Windows console in a Western code page has no Chinese.
             stream.reconfigure(encoding="utf-8", errors="replace")
+    hide_old_torchao()
     try:
         status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -73,6 +76,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     evaluate.add_parser(commands)
     train.add_parser(commands)
     pretrain.add_parser(commands)
+    ranges.add_parser(commands)
 
     build = commands.add_parser("build", help="build the notebooks of both languages from chapters/source")
     build.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
@@ -100,30 +104,33 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _catalog(options: argparse.Namespace) -> int:
     from aigc_helpers.weights.catalog import load_catalog
-    from aigc_helpers.weights.install import asset_folder
+    from aigc_helpers.weights.install import is_bundled, is_here
 
-    rows = []
-    for asset in load_catalog():
-        # Presence, not integrity: hashing every file would make a listing slow. install verifies.
-        present = all((asset_folder(asset) / file.name).is_file() for file in asset.files)
-        rows.append(
-            {
-                "name": asset.name,
-                "profile": asset.profile,
-                "title": asset.title,
-                "licence": asset.licence,
-                "megabytes": round(asset.size / 1e6, 1),
-                "sources": [str(source) for source in asset.sources],
-                "installed": present,
-            }
-        )
+    assets = load_catalog()
+    rows = [
+        {
+            "name": asset.name,
+            "profile": asset.profile,
+            "title": asset.title,
+            "licence": asset.licence,
+            "megabytes": round(asset.size / 1e6, 1),
+            "sources": [str(source) for source in asset.sources],
+            "installed": is_here(asset),
+        }
+        for asset in assets
+    ]
     if options.json:
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return 0
-    for row in rows:
+    is_elsewhere = find_checkout() is None
+    for asset, row in zip(assets, rows, strict=True):
         state = "installed" if row["installed"] else "not installed"
+        if is_bundled(asset) and is_elsewhere:
+            state = "in the checkout"
         print(f"{row['name']:13} {row['profile']:9} {row['megabytes']:7.1f} MB  {row['licence']:11} {state}")
         print(f"{'':13} {row['title']}; from {', '.join(row['sources'])}")
+    if is_elsewhere:
+        print(f"\nThe folder data/ is in the workbook's checkout, and {only_the_package_is_here()}")
     return 0
 
 
@@ -142,10 +149,17 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import time
+
     from aigc_helpers.book import runner
 
-    results = runner.run(options.chapters or None)
-    print(runner.closing_table(results))
+    begun, results = time.monotonic(), []
+    try:
+        for result in runner.run(options.chapters or None):
+            results.append(result)
+    finally:  # A full disk or Ctrl-C stops a run; what was finished is said, too.
+        if results:
+            print(runner.closing_table(results, time.monotonic() - begun))
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -153,13 +167,14 @@ def _lab(options: argparse.Namespace) -> int:
     import importlib.util
     import subprocess
 
+    checkout = in_checkout()
     if importlib.util.find_spec("jupyterlab") is None:
         raise ReaderError(
             'JupyterLab is not installed here. Run: pip install -e ".[book]", or let the bootstrap do it: '
             "python workbook.py lab"
         )
-    first_chapter = min(CHAPTERS.glob("00_*.ipynb")).relative_to(REPOSITORY).as_posix()
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={REPOSITORY}"]
+    first_chapter = min(checkout.glob("chapters/00_*.ipynb")).relative_to(checkout).as_posix()
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={checkout}"]
     command.append(f"--LabApp.default_url=/lab/tree/{first_chapter}")  # The printed address leads there, too.
     # Without these, JupyterLab asks its home page for news and its package index for extensions at every start.
     command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

@@ -7,7 +7,7 @@ import logging
 import sys
 
 from aigc_helpers.errors import UnknownNameError
-from aigc_helpers.paths import DATA
+from aigc_helpers.paths import in_checkout
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -20,6 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def _pretrain(options: argparse.Namespace) -> int:
     if options.name not in _BUILDERS:
         raise UnknownNameError("builder", options.name, _BUILDERS)
+    in_checkout("data")  # Whatever is built goes there.
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("aigc_helpers").setLevel(logging.INFO)  # The builders' own messages, not those of the libraries.
     print(f"✓ {_BUILDERS[options.name]()}")
@@ -29,19 +30,19 @@ def _pretrain(options: argparse.Namespace) -> int:
 def _build_reviews() -> str:
     from aigc_helpers.pretrain.reviews import build_reviews
 
-    return f"{len(build_reviews(DATA / 'reviews' / 'reviews.parquet')):,} snippets in data/reviews"
+    return f"{len(build_reviews(in_checkout('data/reviews/reviews.parquet'))):,} snippets in data/reviews"
 
 
 def _build_poems() -> str:
     from aigc_helpers.pretrain.poems import build_poems
 
-    return f"{build_poems(DATA / 'poems').written} poems in data/poems"
+    return f"{build_poems(in_checkout('data/poems')).written} poems in data/poems"
 
 
 def _build_emoji() -> str:
     from aigc_helpers.pretrain.emoji import build_emoji
 
-    return f"{build_emoji(DATA / 'emoji').concepts:,} concepts in data/emoji"
+    return f"{build_emoji(in_checkout('data/emoji')).concepts:,} concepts in data/emoji"
 
 
 def _build_poet() -> str:

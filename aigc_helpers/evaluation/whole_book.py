@@ -13,7 +13,7 @@ from aigc_helpers.evaluation.poet import share_in_form
 from aigc_helpers.evaluation.t5 import evaluate_t5
 from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
 from aigc_helpers.lora.load import load_adapter
-from aigc_helpers.paths import DATA
+from aigc_helpers.paths import in_checkout
 from aigc_helpers.text.adapters import tune_line_lengths
 from aigc_helpers.text.classification import predict_classes
 from aigc_helpers.text.generate import with_adapter, write_poems
@@ -60,12 +60,13 @@ def format_book(rows: list[Row]) -> str:
 
 def _film_reviews() -> list[Row]:
     """BERT without the adapter has a head that was drawn at random: it can only guess."""
+    adapter = install("film-adapter")  # Before the base, which may be a long download.
     folder = install("bert", "embedded")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with quiet("transformers"):
         set_seed(SEED)
         base = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(LABEL_NAMES))
-    model = with_adapter(base, install("film-adapter"), 1.0)
+    model = with_adapter(base, adapter, 1.0)
     test = load_reviews("test")
     texts, labels = test["text"].tolist(), test["label"].astype(int).to_numpy()
 
@@ -89,7 +90,7 @@ def _pictures() -> list[Row]:
     By pixels, and not by tiny-CLIP, which has never seen sepia and mistakes most of it.
     """
     pipeline = load_pipeline()
-    load_adapter(pipeline, DATA / "loras" / "sepia.safetensors")
+    load_adapter(pipeline, in_checkout("data/loras/sepia.safetensors"))
     figures = evaluate_picture_adapter(pipeline, "sepia", read_shown_in_training().concepts, _PICTURES, SEED)
     style, concept = "style by pixels", "concept by pixels"
     about = ("sd", "data/loras/sepia.safetensors")

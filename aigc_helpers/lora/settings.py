@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,6 +101,17 @@ def settings_for(layers: Sequence[Layer], *, use_dora: bool) -> dict[str, Any]:
         "target_modules": sorted(layer.path for layer in layers),
         "use_dora": use_dora,
     }
+
+
+def without_empty(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings for adapter_config.json without those that are null, where null is what PEFT assumes anyway.
+
+    Every release of PEFT adds such fields, and an older one warns at length of a field that it does not know.
+    """
+    from peft import LoraConfig
+
+    assumed = {field.name: field.default for field in fields(LoraConfig)}
+    return {name: value for name, value in settings.items() if value is not None or assumed.get(name) is not None}
 
 
 def _matches(pattern: str, path: str) -> bool:

@@ -16,7 +16,7 @@ from aigc_helpers.files import replacing
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
-from aigc_helpers.lora.settings import ADAPTER_METADATA, settings_for
+from aigc_helpers.lora.settings import ADAPTER_METADATA, settings_for, without_empty
 from aigc_helpers.weights.contents import ADAPTER_CONFIG
 from aigc_helpers.weights.family import SDXL
 from aigc_helpers.weights.safetensors_header import quoted
@@ -81,7 +81,7 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
                 if "magnitude" in layer.tensors:
                     tensors[f"{_PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
             tensors |= {_PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.whole_layers.items()}
-            text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
+            text = json.dumps(without_empty(plain), indent=2, sort_keys=True, ensure_ascii=False)
             stack.enter_context(replacing(folder / ADAPTER_CONFIG)).write_text(text + "\n", encoding="utf-8")
             _save(tensors, stack.enter_context(replacing(folder / PEFT_FILE)), _carried(adapter))
             written += [folder / PEFT_FILE, folder / ADAPTER_CONFIG]

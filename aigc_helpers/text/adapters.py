@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.files import replacing_files
+from aigc_helpers.lora.settings import without_empty
 from aigc_helpers.profile import current_profile
 from aigc_helpers.text.batches import LengthBatches
 from aigc_helpers.text.classification import classification_loss
@@ -18,6 +20,7 @@ from aigc_helpers.text.language_modelling import next_token_loss
 from aigc_helpers.text.poems import MARKS, load_poems, poem_token_ids, run_on
 from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
 from aigc_helpers.training.fit import FitResult, FitSettings, fit
+from aigc_helpers.weights.contents import ADAPTER_CONFIG
 from aigc_helpers.weights.install import install
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ def train_review_adapter(
     profile = current_profile().name
     learning_rate = REVIEW_LEARNING_RATES[profile] if learning_rate is None else learning_rate
     _check_settings(rank, epochs, learning_rate)
+    train = load_reviews("train").head(snippets)  # Before the model, which may be a long download.
     set_seed(seed)
     path = install("bert")
     tokenizer = AutoTokenizer.from_pretrained(path)
@@ -87,7 +91,6 @@ def train_review_adapter(
     )
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=["query", "value"])
     model = get_peft_model(base, config)
-    train = load_reviews("train").head(snippets)
     token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
     labels = train["label"].astype(int).tolist()
     batches = LengthBatches(token_ids, labels, _REVIEW_BATCH_SIZE, tokenizer.pad_token_id, seed)
@@ -163,6 +166,9 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         # PEFT would ask the hub whether the base has gained tokens; none of these adapters adds any.
         model.save_pretrained(temporary, save_embedding_layers=False)
         (temporary / "README.md").unlink()  # PEFT's card is a form not filled in.
+        config = temporary / ADAPTER_CONFIG
+        settings = without_empty(json.loads(config.read_text(encoding="utf-8")))
+        config.write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")  # laid out as PEFT does
 
 
 def _regular_ci(tune: str, longest: int | None = None) -> pandas.DataFrame:

@@ -18,9 +18,8 @@ from tempfile import TemporaryDirectory
 from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import replacing, writing_errors_explained
-from aigc_helpers.paths import DATA
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.catalog import CATALOG_FILE, Asset, AssetFile, find_asset, load_catalog
+from aigc_helpers.weights.catalog import CATALOG, Asset, AssetFile, find_asset, load_catalog
 from aigc_helpers.weights.install import asset_folder, install, is_bundled, put_in_place
 from aigc_helpers.weights.placing import check_free_space, move
 from aigc_helpers.weights.safe_names import check_name
@@ -33,27 +32,27 @@ _LARGEST_MANIFEST = 10_000_000  # Bytes.
 _BLOCK = 1 << 20
 
 
-def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, data: Path = DATA) -> list[Asset]:
+def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, catalog: Path = CATALOG) -> list[Asset]:
     """Pack assets into a zip, for machines without a network. What is not installed yet is installed first.
 
     Args:
         names: of assets.
         target: the zip file; an older one is replaced when the new one is whole.
         profile: ``"embedded"`` or ``"full"``; by default the profile in force.
-        data: as for ``install``.
+        catalog: as for ``install``.
 
     Raises:
         UnknownNameError: there is no such asset, or none for that profile.
         ReaderError: an asset lies in the repository and needs no stick; or as for ``install``.
     """
-    catalog = load_catalog(data / CATALOG_FILE)
-    assets = [find_asset(name, profile or current_profile().name, catalog) for name in dict.fromkeys(names)]
+    known = load_catalog(catalog)
+    assets = [find_asset(name, profile or current_profile().name, known) for name in dict.fromkeys(names)]
     for asset in assets:
         if is_bundled(asset):
             raise ReaderError(
-                f"{asset.name} comes with the workbook and is there wherever the workbook is. It needs no stick."
+                f"{asset.name} comes with the workbook's checkout and is there wherever that is. It needs no stick."
             )
-    folders = [install(asset.name, asset.profile, data=data) for asset in assets]
+    folders = [install(asset.name, asset.profile, catalog=catalog) for asset in assets]
     check_free_space(target.parent, sum(asset.size for asset in assets), target.name)
     # Stored, not compressed: trained numbers hardly shrink.
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -64,7 +63,7 @@ def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, da
     return assets
 
 
-def install_bundle(path: Path, *, data: Path = DATA) -> dict[str, Path]:
+def install_bundle(path: Path, *, catalog: Path = CATALOG) -> dict[str, Path]:
     """Verify a zip of ``bundle`` and unpack it into the store, all of it or nothing.
 
     Returns:
@@ -77,9 +76,9 @@ def install_bundle(path: Path, *, data: Path = DATA) -> dict[str, Path]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(path, archive)
-            assets = _listed_assets(path, archive, members, load_catalog(data / CATALOG_FILE))
+            assets = _listed_assets(path, archive, members, load_catalog(catalog))
             _compare_members(path, members, assets)
-            return _unpack(path, archive, assets, data)
+            return _unpack(path, archive, assets)
     except FileNotFoundError as error:
         raise ReaderError(f"there is no file {path}.") from error
     except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, NotImplementedError, RuntimeError) as error:
@@ -165,7 +164,7 @@ def _compare_members(path: Path, members: dict[str, zipfile.ZipInfo], assets: li
             raise _refused(path, f"holds {quoted(name)} with {members[name].file_size:,} bytes, expected {size:,}")
 
 
-def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset], data: Path) -> dict[str, Path]:
+def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> dict[str, Path]:
     store = store_folder()
     with writing_errors_explained(store):
         store.mkdir(parents=True, exist_ok=True)
@@ -181,8 +180,8 @@ def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset], data: Pat
                     move(Path(temporary) / _member(asset, file), folder / file.name)
 
             for asset in assets:
-                put_in_place(asset, deliver, data)
-    return {_title(asset): asset_folder(asset, data) for asset in assets}
+                put_in_place(asset, deliver)
+    return {_title(asset): asset_folder(asset) for asset in assets}
 
 
 def _extract(path: Path, archive: zipfile.ZipFile, name: str, file: AssetFile, folder: Path) -> None:

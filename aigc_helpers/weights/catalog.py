@@ -1,4 +1,4 @@
-"""The catalog: what exists, where it comes from, and what its files must be (data/catalog.toml)."""
+"""The catalog: what exists, where it comes from, and what its files must be (catalog.toml, beside this module)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.paths import DATA
 from aigc_helpers.profile import PROFILE_NAMES
 
-CATALOG_FILE = "catalog.toml"
+CATALOG = Path(__file__).with_name("catalog.toml")
 _SOURCE_FIELDS = {
     "bundled": {"folder"},
     "wheel": {"requirement", "folder"},
@@ -66,19 +65,18 @@ class Asset:
         return sum(file.size for file in self.files)
 
 
-def load_catalog(path: Path = DATA / CATALOG_FILE) -> list[Asset]:
+def load_catalog(path: Path = CATALOG) -> list[Asset]:
     """Read the catalog.
 
     Raises:
-        ReaderError: the file is missing (the package was installed without its ``data/`` folder), is not TOML, or an
-            entry lacks a field.
+        ReaderError: the file is missing, is not TOML, or an entry lacks a field.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ReaderError(
-            f"there is no catalog at {path}. The package needs the data folder of its repository: clone the "
-            "repository and install it from there with: pip install -e ."
+            f"there is no catalog at {path}. It is part of the package: install the package again. (In a checkout this "
+            "restores it: git checkout -- aigc_helpers)"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ReaderError(f"{path} is not valid TOML: {error}.") from error

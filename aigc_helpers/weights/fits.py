@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.paths import DATA
+from aigc_helpers.paths import only_the_package_is_here
 from aigc_helpers.weights.adapter_keys import Adapter, AdapterModule, Shaped
-from aigc_helpers.weights.catalog import CATALOG_FILE, load_catalog
+from aigc_helpers.weights.catalog import Asset, load_catalog
 from aigc_helpers.weights.contents import Contents, read_contents
 from aigc_helpers.weights.family import ORIGINAL_TEXT_ENCODERS, ORIGINAL_UNET, family_of_adapter, family_of_model
-from aigc_helpers.weights.install import asset_folder
+from aigc_helpers.weights.install import asset_folder, is_bundled, is_here
 from aigc_helpers.weights.safetensors_header import quoted
 
 _LACKING = {
@@ -50,17 +50,25 @@ class _Layer:
     inputs: int
 
 
-def fit_installed(adapter: Adapter, data: Path = DATA) -> list[Fit]:
+def fit_installed(adapter: Adapter) -> list[Fit]:
     """Compare with every model of the catalog whose files are all on this machine."""
-    fits = []
-    for asset in load_catalog(data / CATALOG_FILE):
-        folder = asset_folder(asset, data)
-        names = [file.name for file in asset.files]
-        is_model = any(Path(name).name == "config.json" for name in names)
-        if is_model and all((folder / name).is_file() for name in names):
-            title = asset.name if asset.profile == "any" else f"{asset.name} ({asset.profile})"
-            fits.append(fit_path(adapter, folder, title))
-    return fits
+    return [fit_path(adapter, asset_folder(asset), _title(asset)) for asset in _models() if is_here(asset)]
+
+
+def remarks_on_absent_models() -> list[str]:
+    """Say which models of the catalog no adapter was compared with, because they lie in a checkout that is not here."""
+    absent = [_title(asset) for asset in _models() if is_bundled(asset) and not is_here(asset)]
+    if not absent:
+        return []
+    return [f"Not compared with {', '.join(absent)}: data/ is in the checkout, and {only_the_package_is_here()}"]
+
+
+def _models() -> list[Asset]:
+    return [asset for asset in load_catalog() if any(Path(file.name).name == "config.json" for file in asset.files)]
+
+
+def _title(asset: Asset) -> str:
+    return asset.name if asset.profile == "any" else f"{asset.name} ({asset.profile})"
 
 
 def fit_path(adapter: Adapter, base: Path, title: str) -> Fit:

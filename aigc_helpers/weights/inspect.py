@@ -22,7 +22,7 @@ from aigc_helpers.weights.family import (
     part_of_model,
 )
 from aigc_helpers.weights.file_kinds import GGUF
-from aigc_helpers.weights.fits import Fit, fit_installed, fit_path
+from aigc_helpers.weights.fits import Fit, fit_installed, fit_path, remarks_on_absent_models
 from aigc_helpers.weights.safetensors_header import quoted
 from aigc_helpers.weights.safetensors_values import count_non_finite, hash_file, unchecked
 from aigc_helpers.weights.training_metadata import in_plain_words, printable
@@ -90,6 +90,7 @@ def inspect(path: Path, *, read_numbers: bool = False, bases: Sequence[Path] = (
     remarks = [*contents.remarks]
     if adapter and facts:
         remarks += remarks_on_adapter(adapter, facts, contents)
+        remarks += remarks_on_absent_models()
     if shapes_say and declared and shapes_say != declared:
         remarks.append(f"The metadata speak of {declared}, but the shapes are those of {shapes_say}.")
     hashes = {}

@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import sha256_of, writing_errors_explained
-from aigc_helpers.paths import DATA
+from aigc_helpers.paths import in_checkout
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.catalog import CATALOG_FILE, Asset, AssetFile, SourceError, find_asset, load_catalog
+from aigc_helpers.project import find_checkout
+from aigc_helpers.weights.catalog import CATALOG, Asset, AssetFile, SourceError, find_asset, load_catalog
 from aigc_helpers.weights.placing import check_free_space, locked, move
 from aigc_helpers.weights.sources import fetch
 from aigc_helpers.weights.store_folder import store_folder
@@ -19,7 +20,7 @@ from aigc_helpers.weights.store_folder import store_folder
 _MEGABYTE = 1_000_000
 
 
-def install(name: str, profile: str | None = None, *, trusted: bool = False, data: Path = DATA) -> Path:
+def install(name: str, profile: str | None = None, *, trusted: bool = False, catalog: Path = CATALOG) -> Path:
     """Make sure that an asset is on this machine, whole and unaltered, and return its folder.
 
     Every file is compared with the catalog's sha256 on every call. A file that is missing or altered is fetched into a
@@ -30,23 +31,23 @@ def install(name: str, profile: str | None = None, *, trusted: bool = False, dat
         name: a name from ``aigc catalog``.
         profile: ``"embedded"`` or ``"full"``; by default the profile in force.
         trusted: that a repository of PyTorch Hub may run its code here, if it is the source.
-        data: the folder that holds ``catalog.toml`` and the bundled assets.
+        catalog: the file to look it up in.
 
     Raises:
         UnknownNameError: there is no such asset, or none for that profile.
-        ReaderError: no source gave the right files, the disk is full, or the store is not writable. What was in place
-            before stays.
+        ReaderError: no source gave the right files, the disk is full, or the store is not writable; what was in place
+            before stays. Or the asset lies in the checkout, and there is none.
     """
-    asset = find_asset(name, profile or current_profile().name, load_catalog(data / CATALOG_FILE))
-    folder = asset_folder(asset, data)
+    asset = find_asset(name, profile or current_profile().name, load_catalog(catalog))
+    folder = asset_folder(asset)
     missing = missing_files(asset, folder)
     if missing and is_bundled(asset):
         raise ReaderError(
             f"{folder / missing[0].name} is missing or altered (its sha256 is not the catalog's). It belongs to the "
-            f"repository; this restores it: git checkout -- {folder.relative_to(data.parent).as_posix()}"
+            f"repository; this restores it: git checkout -- {_bundled_path(asset)}"
         )
     if missing:
-        put_in_place(asset, partial(_fetch_from_sources, trusted=trusted), data)
+        put_in_place(asset, partial(_fetch_from_sources, trusted=trusted))
     return folder
 
 
@@ -55,11 +56,28 @@ def is_bundled(asset: Asset) -> bool:
     return asset.sources[0].kind == "bundled"
 
 
-def asset_folder(asset: Asset, data: Path = DATA) -> Path:
-    """Return where the asset's files lie once installed."""
-    if is_bundled(asset):
-        return data / asset.sources[0].where["folder"]
-    return store_folder() / asset.name / asset.profile
+def is_here(asset: Asset) -> bool:
+    """Say whether the asset's files are on this machine.
+
+    Presence, not integrity: hashing every file would make a listing slow. ``install`` verifies.
+    """
+    if is_bundled(asset) and find_checkout() is None:
+        return False
+    folder = asset_folder(asset)
+    return all((folder / file.name).is_file() for file in asset.files)
+
+
+def asset_folder(asset: Asset) -> Path:
+    """Return where the asset's files lie once installed.
+
+    Raises:
+        ReaderError: it lies in the checkout, and there is none.
+    """
+    return in_checkout(_bundled_path(asset)) if is_bundled(asset) else store_folder() / asset.name / asset.profile
+
+
+def _bundled_path(asset: Asset) -> str:
+    return f"data/{asset.sources[0].where['folder']}"
 
 
 def missing_files(asset: Asset, folder: Path) -> list[AssetFile]:
@@ -67,9 +85,7 @@ def missing_files(asset: Asset, folder: Path) -> list[AssetFile]:
     return [file for file in asset.files if not _is_right(folder / file.name, file)]
 
 
-def put_in_place(
-    asset: Asset, deliver: Callable[[Asset, list[AssetFile], Path], None], data: Path = DATA
-) -> list[AssetFile]:
+def put_in_place(asset: Asset, deliver: Callable[[Asset, list[AssetFile], Path], None]) -> list[AssetFile]:
     """Let ``deliver`` write the missing files of an asset into a temporary folder, verified, and move them from there.
 
     Returns:
@@ -78,7 +94,7 @@ def put_in_place(
     Raises:
         ReaderError: ``deliver`` failed, the disk is full, or the store is not writable. Nothing was changed then.
     """
-    folder = asset_folder(asset, data)
+    folder = asset_folder(asset)
     with locked(f"install {folder}"), writing_errors_explained(folder):
         missing = missing_files(asset, folder)  # Another process may have been faster.
         if not missing:

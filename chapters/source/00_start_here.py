@@ -39,14 +39,14 @@
 # ## 1 · How to read this book
 #
 # Every step has the same rhythm. A **claim** in a sentence or two; a **prediction**, which you make before you run the cell,
-# because a surprise is what you remember; the **run**; and a **check** that prints a line with ✓ if things are as
-# claimed.
+# because a surprise is what you remember; the **run**; and a **check**: a line with ✓ that says what was found and, where
+# a number was measured, in which range it has to lie. Compare it with your prediction.
 
 # %% [markdown] lang="zh"
 # ## 1 · 这本书怎么读
 #
 # 每一步都是同一个节奏：先用一两句话提出一个**说法**；运行之前你先**猜**，因为意外最容易记住；然后**运行**；
-# 最后**核对**，如果和说法一致，就打印一行带 ✓ 的结果。
+# 最后**核对**：打印一行带 ✓ 的结果，写明得到了什么；如果是量出来的数，还写明它应当落在什么范围。拿它和你猜的比一比。
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.book.expect import expect, expect_equal
@@ -93,7 +93,8 @@ expect_equal(failures, [], "what has to be mended first")
 # The book has two profiles. **Embedded** uses small trained models that come with the book: no GPU, no hub, no network.
 # **Full** runs the same cells with the full-size models on a GPU. Without your say, the machine decides: full where
 # there is an NVIDIA GPU. Set the environment variable `AIGC_PROFILE`, or call `choose_profile("embedded")` at the top of
-# a chapter, to decide yourself.
+# a chapter, to decide yourself. The ranges of the checks are those of the embedded profile; on the full one a measured
+# number is printed without, after a ○.
 
 # %% [markdown] lang="zh"
 # ## 3 · embedded 还是 full
@@ -101,6 +102,7 @@ expect_equal(failures, [], "what has to be mended first")
 # 本书有两种配置。**embedded** 使用随书附带、训练好的小模型：不要 GPU，不要 hub，不要网络。
 # **full** 用同样的单元格在 GPU 上跑完整大小的模型。你不说，就由机器决定：有 NVIDIA GPU 就用 full。
 # 想自己定，设环境变量 `AIGC_PROFILE`，或者在一章开头调用 `choose_profile("embedded")`。
+# 核对用的范围是按 embedded 定的；用 full 时只打印量出来的数，不附范围，行首是 ○。
 
 # %%
 from aigc_helpers.profile import current_profile
@@ -263,6 +265,9 @@ alt_en = "Table of similarities: high within the three pairs, low between them."
 show(figure, alt_en, "相似度表：三对句子内部很高，不同对之间很低。")
 
 # %% [markdown] lang="en"
+# They go in pairs: cat and kitten, share prices and stock market, sourdough and bread. The two about a cat are the closest;
+# the number stands in the table.
+#
 # ## 7 · Second stop: the same model with an adapter
 #
 # The model knows what sentences are *about*. It was never told whether they praise or blame. An adapter can add that
@@ -271,6 +276,8 @@ show(figure, alt_en, "相似度表：三对句子内部很高，不同对之间�
 # `AutoModelForSequenceClassification` adds a head with two outputs; `PeftModel.from_pretrained` puts the adapter on.
 
 # %% [markdown] lang="zh"
+# 六句两两成对：猫和小猫、股价和股市、酸面包和面包。最接近的是讲猫的那两句，数字就在表里。
+#
 # ## 7 · 第二站：同一个模型，加上适配器
 #
 # 模型知道句子在谈*什么*，但从没人教过它是在夸还是在骂。适配器可以补上这一点，而不动它的任何一个权重：
@@ -483,14 +490,16 @@ corners = [nearest_colour(numpy.asarray(one)[0, 0]) for one in pictures.values()
 expect_equal(corners, ["blue", "blue", "pink", "blue"], "colours of the corners")
 
 # %% [markdown] lang="en"
-# Another seed changes details alone: of each concept and style the model has seen a single drawing. Large models have seen
-# thousands of tigers, and another seed is another tiger.
+# The language changes next to nothing, the changed word the background. Another seed changes details alone: of each
+# concept and style the model has seen a single drawing. Large models have seen thousands of tigers, and another seed is
+# another tiger.
 #
 # Prompts are made of the names of emoji, the styles noto and twemoji, and ten colours: it knows nothing else. Chapter 09
 # takes it apart; in chapter 11 you train a LoRA that gives it a style and a subject it has never seen.
 
 # %% [markdown] lang="zh"
-# 换种子只改变细节：每个概念、每种画风，模型只见过一张图。大模型见过成千上万只老虎，换个种子就是另一只。
+# 换一种语言几乎看不出差别，换掉那个词就换了背景。换种子只改变细节：每个概念、每种画风，模型只见过一张图。
+# 大模型见过成千上万只老虎，换个种子就是另一只。
 #
 # 提示词由 emoji 的名称、noto 和 twemoji 两种画风、十种颜色组成，别的它都不懂。第 09 章把它拆开来看；
 # 第 11 章训练 LoRA，教它没见过的画风和主题。

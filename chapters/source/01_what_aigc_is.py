@@ -352,12 +352,12 @@ expect(results["language model"]["new"].mean, 0.01, 0.2, "valid, and never shown
 # All kinds, and some pictures that nobody showed it: it put a shape that it knows at a place that it knows. That is
 # what a lookup cannot do.
 #
-# **Predict:** now always the likeliest character, twelve pictures in a row. How many different ones?
+# **Predict:** now always the likeliest character, twelve pictures in a row. How many different ones are among the last ten?
 
 # %% [markdown] lang="zh"
 # 各种形状都有，还有几张谁也没给它看过：它把认识的形状放到了认识的位置。这正是查表做不到的。
 #
-# **先猜一猜：** 现在每次都取最可能的字符，连写十二张。会有几张不同的？
+# **先猜一猜：** 现在每次都取最可能的字符，连写十二张。后十张里会有几种不同的？
 
 # %% tags=["nbval-check-output"]
 set_seed(3)
@@ -513,6 +513,9 @@ copies = [
 expect(min(copies), 0.3, 0.9, "share of draws that copy a shown picture, at least")
 
 # %% [markdown] lang="en"
+# The figure answers with its numbers, leaving the lookup aside. Where two intervals on the left overlap, this run does not
+# say which family is ahead.
+#
 # | | GAN | autoregression | denoising |
 # |---|---|---|---|
 # | holds the distribution as | a map from random numbers | a chain of conditional probabilities | a way from noise to data |
@@ -526,6 +529,8 @@ expect(min(copies), 0.3, 0.9, "share of draws that copy a shown picture, at leas
 # one slider per family. The code twins are `draw_gan`, `write` and `denoise`.
 
 # %% [markdown] lang="zh"
+# 撇开查表不算，答案就是图上的数字。左图里两条区间若有重叠，单凭这一次分不出谁先谁后。
+#
 # | | GAN | 自回归 | 去噪 |
 # |---|---|---|---|
 # | 怎样表示分布 | 从随机数出发的映射 | 一串条件概率 | 从噪声到数据的路 |
@@ -588,13 +593,13 @@ print(f"{len(touched)} matrices, {numbers:,} numbers of {count_parameters(critic
 # We freeze it and train a LoRA of rank 8 on 12 hearts, with PEFT, as on any other model. (A `Sequential` calls its
 # layers 0, 2 and 4.)
 #
-# **Predict:** how many of 400 draws are hearts before, and how many after?
+# **Predict:** what share of 400 draws are hearts before, and what share after?
 
 # %% [markdown] lang="zh"
 # 每层的 query 和 value，别的都没动。再来一个自己的：扩散模型从没见过*心形*。我们把它冻结，用 PEFT 在 12 张心形上训练一个秩为 8 的
 # LoRA，做法和别的模型一模一样。（`Sequential` 里的层名就叫 0、2、4。）
 #
-# **先猜一猜：** 400 张里，训练前有几张心形？训练后呢？
+# **先猜一猜：** 400 张里，训练前心形占多大比例？训练后呢？
 
 # %%
 from copy import deepcopy

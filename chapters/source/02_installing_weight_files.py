@@ -550,12 +550,12 @@ os.environ["HF_ENDPOINT"] = hub.address
 expect_equal(hub.address == constants.ENDPOINT, False, "too late: the library goes there")
 
 # %% [markdown] lang="en"
-# So set them before Python starts, or in the first cell, above all imports. Here each program gets a Python of its own, as
-# on your command line: `HF_ENDPOINT=… python program.py`.
+# Nothing: the library had read its address before. So set them before Python starts, or in the first cell, above all
+# imports. Here each program gets a Python of its own, as on your command line: `HF_ENDPOINT=… python program.py`.
 
 # %% [markdown] lang="zh"
-# 所以要在启动 Python 之前设好，或者写在第一个单元格里、所有 import 之前。这里让每段程序在全新的 Python 里跑，
-# 就像你在命令行里写 `HF_ENDPOINT=… python program.py`。
+# 没用：库早已读好了地址。所以要在启动 Python 之前设好，或者写在第一个单元格里、所有 import 之前。
+# 这里让每段程序在全新的 Python 里跑，就像你在命令行里写 `HF_ENDPOINT=… python program.py`。
 
 # %% tags=["nbval-check-output"]
 import subprocess

@@ -326,7 +326,8 @@ expect(1 - (masked | kept).float().mean(), 0.09, 0.11, "random, of the chosen")
 expect(masked.sum() / (~special).sum(), 0.11, 0.13, "[MASK], of all tokens")
 
 # %% [markdown] lang="en"
-# So a masked model learns from 15 % of the tokens it reads, a causal one from all.
+# 80 % of 15 % are 12 %, and that is the share of `[MASK]`. So a masked model learns from 15 % of the tokens it reads, a
+# causal one from all.
 #
 # ## 4 · Pretraining, from random numbers
 #
@@ -338,7 +339,7 @@ expect(masked.sum() / (~special).sum(), 0.11, 0.13, "[MASK], of all tokens")
 # **Predict** it for $V$ = 4,865. A first loss far from it is the earliest sign of a bug.
 
 # %% [markdown] lang="zh"
-# 可见掩码模型只从读到的 15 % 的 token 里学，因果模型则个个都学。
+# 15 % 的 80 % 是 12 %，`[MASK]` 就占这么多。可见掩码模型只从读到的 15 % 的 token 里学，因果模型则个个都学。
 #
 # ## 4 · 从随机数开始预训练
 #
@@ -407,11 +408,11 @@ expect_close(by_hand[0], math.log(len(characters)), 0.1, "the first loss, and ln
 expect_close(by_fit[1], by_hand, 0.1 if full_profile else 1e-3, "20 losses, fit and ours")
 
 # %% [markdown] lang="en"
-# **Predict** the loss after 250 steps. A hint: a table that knows only how often each character occurs, a *unigram*
-# model, reaches about 6.3.
+# A table that knows only how often each character occurs, a *unigram* model, reaches a loss of about 6.3. **Predict:** how
+# far below that will the loss be after 250 steps?
 
 # %% [markdown] lang="zh"
-# **先猜一猜：** 走 250 步之后损失是多少？提示：只记得每个字出现多少次的表，也就是*一元模型*（unigram），能到 6.3 左右。
+# 只记得每个字出现多少次的表，也就是*一元模型*（unigram），损失在 6.3 左右。**先猜一猜：** 走 250 步之后，损失会比它低多少？
 
 # %% tags=["nbval-check-output"]
 steps = 1500 if full_profile else 250
@@ -541,8 +542,9 @@ import pandas
 pandas.DataFrame({"perplexity": perplexity, "bits per character": bits}).round(2)
 
 # %% [markdown] lang="en"
-# Perplexity is higher by more than half, bits per character are nearly the same: longer tokens are harder to guess, and there
-# are fewer of them. **Compare perplexities only between models with one tokenizer;** across tokenizers compare bits per character.
+# Perplexity is higher by the factor printed above, bits per character are nearly the same: longer tokens are harder to
+# guess, and there are fewer of them. **Compare perplexities only between models with one tokenizer;** across tokenizers
+# compare bits per character.
 #
 # ## 6 · Attention by hand
 #
@@ -562,7 +564,7 @@ pandas.DataFrame({"perplexity": perplexity, "bits per character": bits}).round(2
 # $\sqrt{d}$. (With scores that large, softmax would give nearly all weight to one key, and its gradient would vanish.)
 
 # %% [markdown] lang="zh"
-# 困惑度高出一半还多，每字符比特数却相差无几：token 长了，难猜，但要猜的次数也少了。
+# 困惑度高出一截（高到几倍，上面印着），每字符比特数却相差无几：token 长了，难猜，但要猜的次数也少了。
 # **只有分词器相同的模型，才能比困惑度；** 分词器不同，就比每字符比特数。
 #
 # ## 6 · 手写注意力
@@ -684,6 +686,8 @@ expect_close(heaped[0, 1], heaped[1, 3], tolerance, "all at position 0: dog and 
 expect((placed[0, 1] - placed[1, 3]).abs().max(), 0.2, 5, "in place: largest difference")
 
 # %% [markdown] lang="en"
+# It cannot: with all tokens at position 0, both sentences give *dog* the same vector. With the words in place they do not.
+#
 # **[Layer norm](GLOSSARY.md#layer-norm)** gives every token's vector $x \in \mathbb{R}^{d}$ mean 0 and variance 1, then a learnt scale and shift:
 #
 # $$\mathrm{LN}(x) = \gamma \odot \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad \mu = \frac{1}{d} \sum_i x_i, \qquad \sigma^2 = \frac{1}{d} \sum_i (x_i - \mu)^2$$
@@ -697,6 +701,8 @@ expect((placed[0, 1] - placed[1, 3]).abs().max(), 0.2, 5, "in place: largest dif
 # own BERT be from transformers'?
 
 # %% [markdown] lang="zh"
+# 分不清：全放在位置 0，两句里的 *dog* 得到同一个向量；放回各自的位置，就不一样了。
+#
 # **[层归一化](../GLOSSARY.md#layer-norm)** 让每个 token 的向量 $x \in \mathbb{R}^{d}$ 均值为 0、方差为 1，再乘上学来的缩放、加上学来的平移：
 #
 # $$\mathrm{LN}(x) = \gamma \odot \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad \mu = \frac{1}{d} \sum_i x_i, \qquad \sigma^2 = \frac{1}{d} \sum_i (x_i - \mu)^2$$
@@ -876,7 +882,8 @@ set_seed(0)
 shape = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2}
 encoder = BertModel(BertConfig(**shape, num_attention_heads=2)).eval()
 decoder = GPT2Model(GPT2Config(**shape, num_attention_heads=2)).eval()
-t5 = T5Model(T5Config(**shape, num_heads=2, d_kv=16, d_ff=64)).eval()
+t5_shape = {**shape, "num_heads": 2, "d_kv": 16, "d_ff": 64}
+t5 = T5Model(T5Config(**t5_shape, attn_implementation="eager")).eval()
 
 # %% tags=["nbval-check-output"]
 source, target = torch.tensor([[3, 4, 5, 6, 7, 8]]), torch.tensor([[10, 11, 12, 13]])
@@ -896,7 +903,6 @@ expect_equal(seen["encoder (BERT)"] == [[1] * 6] * 6, True, "encoder: all see al
 expect_equal(seen["decoder (GPT-2)"] == triangle, True, "decoder: no looking ahead")
 
 # %% tags=["nbval-check-output"]
-t5.set_attn_implementation("eager")
 expect_equal(seen["T5: target sees source"] == [[1] * 6] * 4, True, "target sees source")
 output = t5(source, decoder_input_ids=target, output_attentions=True)
 expect_equal(tuple(output.encoder_attentions[0].shape), (1, 2, 6, 6), "source to source")
@@ -1002,9 +1008,10 @@ expect_equal(counted_backward.get_total_flops() / flops, 2.0, "backward over for
 expect(flops / (2 * gpt2_size * 48), 0.9, 1.1, "forward over 2 × parameters × tokens")
 
 # %% [markdown] lang="en"
-# So training costs about $6 N$ operations per token: $2 N$ forward, $4 N$ backward. For the poet's 4.0 million tokens that
-# makes $1.1 \cdot 10^{14}$. For all-MiniLM-L6-v2, $2 N$ would be too much: half its parameters are an embedding, which is
-# looked up and not multiplied. And the term $n^2$ is why long texts are dear.
+# The backward pass costs two forward ones, so a training step costs three. That makes about $6 N$ operations per token:
+# $2 N$ forward, $4 N$ backward. For the poet's 4.0 million tokens that is $1.1 \cdot 10^{14}$. For all-MiniLM-L6-v2, $2 N$
+# would be too much: half its parameters are an embedding, which is looked up and not multiplied. And the term $n^2$ is why
+# long texts are dear.
 #
 # ## 10 · Exercises
 #
@@ -1014,8 +1021,8 @@ expect(flops / (2 * gpt2_size * 48), 0.9, 1.1, "forward over 2 × parameters × 
 # character.
 
 # %% [markdown] lang="zh"
-# 所以训练时每个 token 约要 $6 N$ 次运算：前向 $2 N$，反向 $4 N$。poet 读了 400 万个 token，一共是 $1.1 \cdot 10^{14}$ 次。
-# 对 all-MiniLM-L6-v2 来说 $2 N$ 估得太多：它有一半参数是嵌入，只查表、不相乘。而 $n^2$ 那一项，就是长文本昂贵的原因。
+# 反向一次抵两次前向，所以训练一步相当于三次前向。每个 token 约要 $6 N$ 次运算：前向 $2 N$，反向 $4 N$。
+# poet 读了 400 万个 token，一共是 $1.1 \cdot 10^{14}$ 次。对 all-MiniLM-L6-v2 来说 $2 N$ 估得太多：它有一半参数是嵌入，只查表、不相乘。而 $n^2$ 那一项，就是长文本昂贵的原因。
 #
 # ## 10 · 练习
 #

@@ -453,7 +453,8 @@ expect(ratio, 1.2, 3.0, "SGD: α doubled moves more than B twice as fast, times"
 #
 # $$\text{SGD: } \|\Delta h\| \propto s^2\,\|Ax\|^2 \propto s^2\, r\qquad\text{Adam: } \|\Delta h\| \propto s\,\|Ax\|_1 \propto s\, r$$
 #
-# **Predict** the four columns: from rank 16 to 256, does the first step shrink, grow or stay?
+# **Predict** for SGD and for Adam, each with α/r and with α/√r: from rank 16 to 256, does the first step shrink, grow or
+# stay?
 
 # %% [markdown] lang="zh"
 # 普通 SGD 就是另一回事了：α 既进了输出，也进了梯度。所以在某个 α 下调好的学习率，换个 α 就不算数；报学习率时要写明 α。
@@ -463,7 +464,7 @@ expect(ratio, 1.2, 3.0, "SGD: α doubled moves more than B twice as fast, times"
 #
 # $$\text{SGD: } \|\Delta h\| \propto s^2\,\|Ax\|^2 \propto s^2\, r\qquad\text{Adam: } \|\Delta h\| \propto s\,\|Ax\|_1 \propto s\, r$$
 #
-# **先猜一猜**这四列：秩从 16 到 256，第一步是变小、变大，还是不变？
+# **先猜一猜：** SGD 和 Adam，各配 α/r 和 α/√r，共四种情形。秩从 16 到 256，第一步是变小、变大，还是不变？
 
 
 # %%
@@ -657,21 +658,21 @@ alt_en = "LoRA keeps weights and most activations; gradients and AdamW all but v
 show(figure, alt_en, "LoRA 的权重照旧，激活值还剩大半；梯度和 AdamW 的状态几乎没有了。")
 
 # %% [markdown] lang="en"
-# Gradients and optimizer shrink by a factor of 300, as the articles say. The weights stay, and of the activations two
-# thirds stay: with long texts or large batches they are what fills a GPU, and gradient checkpointing, not LoRA, is the
-# remedy. For the weights the remedy is quantisation (section 9).
+# Compare the totals in the figure: about two thirds are saved here. Gradients and optimizer shrink by a factor of 300, as
+# the articles say. The weights stay, and of the activations two thirds stay: with long texts or large batches they are what
+# fills a GPU, and gradient checkpointing, not LoRA, is the remedy. For the weights the remedy is quantisation (section 9).
 #
 # ## 8 · Merging, and its rounding
 #
 # [Merging](GLOSSARY.md#merge) adds (α/r) BA into W₀. *"Merging is free"*, many say. In 32 bits, nearly. But most weights
 # are stored in 16, and there W₀ + ΔW is rounded to the spacing of numbers near W₀, which ΔW can fall below.
 #
-# **Predict:** weights of standard deviation 0.02, an update a hundred times smaller or two thousand times. How much of the
+# **Predict:** weights of standard deviation 0.02, an update two hundred or two thousand times smaller. How much of the
 # update is lost in rounding?
 
 # %% [markdown] lang="zh"
-# 梯度和优化器状态确实缩小到三百分之一，文章没说错。但权重还在，激活值也还剩三分之二：文本长、批次大的时候，塞满显存的正是它们，
-# 这时的办法是梯度检查点，不是 LoRA。要省权重，办法是量化（第 9 节）。
+# 比一比图上的两个总数：这里大约省下三分之二。梯度和优化器状态确实缩小到三百分之一，文章没说错。但权重还在，激活值也还剩三分之二：
+# 文本长、批次大的时候，塞满显存的正是它们，这时的办法是梯度检查点，不是 LoRA。要省权重，办法是量化（第 9 节）。
 #
 # ## 8 · 合并，以及舍入
 #

@@ -208,12 +208,12 @@ expect_equal(
 
 # %% [markdown] lang="en"
 # `fit` is this book's training loop: batches, loss, AdamW, a warm-up and a linear decay of the learning rate, a progress
-# bar, and checkpoints if you give it a folder. The loop itself is opened in chapter 03. One epoch will do here: a second
-# one adds two or three points, and the picture stays the same.
+# bar, and checkpoints if you give it a folder. The loop itself is opened in chapter 03. A head alone needs more steps
+# than one might think: after one epoch its accuracy still hangs on the seed (0.52 to 0.66 with six seeds).
 
 # %% [markdown] lang="zh"
 # `fit` 是本书的训练循环：取批次、算损失、AdamW、学习率先预热再线性下降、进度条；给它一个文件夹，还会存检查点。
-# 循环内部在第 03 章拆开讲。这里跑一个 epoch 就够了：再跑一个也只多两三个点，结论不变。
+# 循环内部在第 03 章拆开讲。只训练分类头，需要的步数比想象的多：只跑一个 epoch，准确率还取决于种子（六个种子，0.52 到 0.66）。
 
 # %%
 from aigc_helpers.profile import current_profile
@@ -221,7 +221,7 @@ from aigc_helpers.text.classification import classification_loss
 from aigc_helpers.training.fit import FitSettings, fit
 
 full_profile = current_profile().name == "full"
-head_settings = FitSettings(epochs=1, learning_rate=1e-3 if full_profile else 5e-3)
+head_settings = FitSettings(epochs=3, learning_rate=1e-3 if full_profile else 2e-2)
 head_result = fit(head_only, batches, classification_loss, head_settings)
 print(head_result)
 
@@ -236,11 +236,12 @@ from aigc_helpers.evaluation.intervals import accuracy_interval
 
 head_answers = predict(head_only)
 head_accuracy = accuracy_interval(head_answers, test_labels)
-expect(head_accuracy.mean, 0.58, 0.70, "test accuracy, head only")
+expect(head_accuracy.mean, 0.60, 0.76, "test accuracy, head only")
 
 # %% [markdown] lang="en"
 # BERT's summary was made for similarity, and two sentences about the same film are similar whether they praise or
-# blame. What is missing cannot be read off by a better head: the summary itself has to change. That is what LoRA does.
+# blame. A head trained to the end reads off more, but not much more: logistic regression on the same summaries reaches
+# 0.70 to 0.76, depending on its regularisation. For the rest the summary itself has to change. That is what LoRA does.
 #
 # ## 5 · Three lines from articles, and what they do
 #
@@ -529,14 +530,15 @@ for summary in rank_panel.run(sweep):
     )
 
 # %% [markdown] lang="en"
-# From rank 1 to rank 4 the mean rises by about two points. From 4 to 32, with eight times as many numbers, it rises by
-# one and a half more; but the seeds of a single rank lie up to two points apart, and the interval of each accuracy is
-# four points wide. A rank can be too small. Beyond that, this test can hardly tell one from the next; what a higher rank
-# surely brings is a larger file. The panel shows the same numbers as a picture; its code twin is the cell above.
+# By three and a half points in the mean, and not evenly. From rank 1 to rank 4 the mean rises by about two points. From 4
+# to 32, with eight times as many numbers, it rises by one and a half more; but the seeds of a single rank lie up to two
+# points apart, and the interval of each accuracy is four points wide. A rank can be too small. Beyond that, this test can
+# hardly tell one from the next; what a higher rank surely brings is a larger file. The panel shows the same numbers as a
+# picture; its code twin is the cell above.
 
 # %% [markdown] lang="zh"
-# 从秩 1 到秩 4，平均准确率大约升了两个点。从 4 到 32，参数多到八倍，只再升一个半点；而同一个秩换个随机种子，
-# 差距就可达两个点，每个准确率的置信区间有四个点宽。秩可能取得太小；够了之后再往上加，这个测试已经分不太清好坏，
+# 平均高三个半点，而且升得不匀。从秩 1 到秩 4，平均准确率大约升了两个点。从 4 到 32，参数多到八倍，
+# 只再升一个半点；而同一个秩换个随机种子，差距就可达两个点，每个准确率的置信区间有四个点宽。秩可能取得太小；够了之后再往上加，这个测试已经分不太清好坏，
 # 确定无疑变大的只有文件。下面的面板把同样的数字画成图，等价的代码就是上面那个单元格。
 
 # %% tags=["panel"]
@@ -582,10 +584,14 @@ loaded_logits = predict_logits(loaded, tokenizer, few)
 expect_close(loaded_logits, saved_logits, 1e-4, "logits after saving and loading")
 
 # %% [markdown] lang="en"
+# The numbers take 74,498 × 4 = 297,992 bytes. The rest, by which the ratio exceeds 1, is the header with their names.
+#
 # **What is lost without `task_type`.** Leave it out, and PEFT no longer knows that the head belongs to the task: it is neither
 # trained nor saved. Nothing complains; the accuracy just stays low, or, worse, is high until the day you load the file.
 
 # %% [markdown] lang="zh"
+# 数字本身占 74,498 × 4 = 297,992 字节；比值超出 1 的那一点，是写着名字的文件头。
+#
 # **少了 `task_type` 会丢什么。** 不写它，PEFT 就不知道分类头也属于这个任务：头既不训练，也不保存。
 # 没有任何报错，只是准确率上不去；更糟的是当时看着挺高，等到哪天重新加载才发现不对。
 

@@ -166,7 +166,7 @@ for form in forms:
     print(f"share of {form.name}: {share_kept(written['base'], form)}  (95 % interval)")
 
 # %% [markdown] lang="en"
-# Not one. The interval says how sure that is: with none in 200, a true share of up to 2 % is still possible.
+# None, or next to none. The interval says how sure that is: with none in 200, a true share of up to 2 % is still possible.
 #
 # The second measure looks at every token. **Perplexity** is e to the mean loss: a perplexity of 150 means that the model
 # is as unsure as if it had to choose among 150 equally likely tokens each time.
@@ -174,7 +174,7 @@ for form in forms:
 # **Predict:** the same language, the same images, the same centuries. Is a ci harder for the base than a Tang poem?
 
 # %% [markdown] lang="zh"
-# 一首也没有。区间说明这有多可靠：200 首里一首没有，真实比例仍有可能高到 2 %。
+# 一首也没有，或者几乎没有。区间说明这有多可靠：200 首里就算一首没有，真实比例仍有可能高到 2 %。
 #
 # 第二个指标看的是每一个 token。**困惑度**是 e 的“平均损失”次方：困惑度 150，就好比每一步都要在 150 个同样可能的
 # token 里挑一个。
@@ -591,8 +591,8 @@ show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
 # From none to nearly all, each adapter in its own form and no other. It learnt the tune, not the meaning: read the
-# samples. And not every tune is so willing: 西江月, where six lines of eight have six characters, ended at 62 % after the
-# same four passes, on 404 poems. The base has hardly ever written a line of six; that takes longer.
+# samples. And not every tune is so willing: in 西江月 six lines of eight have six characters, and the base has hardly ever
+# written a line of six. After the same four passes it keeps its form far less often; that takes longer.
 #
 # ## 7 · What was gained, and what was forgotten
 #
@@ -601,7 +601,7 @@ show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="zh"
 # 从一首没有到几乎全对，而且各守各的词牌，互不串门。它学到的是词牌，不是意境：看看样本就知道。
-# 也不是每个词牌都这么好学：西江月八句里有六句是六言，404 首词、同样走四遍，只到 62 %。基座几乎没写过六言句，要多花些时间。
+# 也不是每个词牌都这么好学：西江月八句里有六句是六言，基座几乎没写过六言句，同样走四遍，合格的要少得多，得多花些时间。
 #
 # ## 7 · 学到了什么，忘掉了什么
 #
@@ -630,17 +630,19 @@ with tuned.disable_adapter():
 expect_close(switched_off, before[-1], 0.01, "known texts, adapter switched off")
 
 # %% [markdown] lang="en"
-# On its own tune each adapter divides perplexity by three or more. On Tang poems it is worse than the base, that of 菩萨蛮
-# far worse: four passes at a high learning rate leave no reason to expect a shi any more. Nothing is lost, though. The base was
-# never touched; switch the adapter off and the old perplexity is back. After full fine-tuning it would be gone for good.
+# On its own tune each adapter leaves only a fraction of the perplexity, the first number of each pair. On Tang poems it is
+# worse than the base, by the factor in the second: four passes at a high learning rate leave no reason to expect a shi any
+# more. Nothing is lost, though. The base was never touched; switch the adapter off and the old perplexity is back. After
+# full fine-tuning it would be gone for good.
 #
 # ## 8 · Save, load, switch, merge
 #
 # `save_pretrained` writes each adapter into a folder of its name. **Predict** the size of a file, in bytes.
 
 # %% [markdown] lang="zh"
-# 每个适配器都把自己词牌上的困惑度降到原来的三分之一以下。在唐诗上却比基座差，菩萨蛮差得尤其多：学习率高，又走了四遍，
-# 它已经不指望会碰上诗了。不过什么也没丢：基座一个数都没动，关掉适配器，原来的困惑度就回来了。换作全参数微调，那就真的回不来了。
+# 在自己的词牌上，每个适配器的困惑度只剩原来的一小部分，见每一对的第一个数。在唐诗上却比基座差，差多少倍是第二个数：
+# 学习率高，又走了四遍，它已经不指望会碰上诗了。不过什么也没丢：基座一个数都没动，关掉适配器，原来的困惑度就回来了。
+# 换作全参数微调，那就真的回不来了。
 #
 # ## 8 · 保存、加载、切换、合并
 #
@@ -657,11 +659,15 @@ for form in forms:
     expect(size / (4 * predicted), 1.0, 1.05, f"{form.name}: over {4 * predicted:,} bytes")
 
 # %% [markdown] lang="en"
+# 32,768 × 4 = 131,072 bytes of numbers, and a header; the ratio printed above is the file's size over that.
+#
 # One process, one base, three adapters: `PeftModel.from_pretrained` loads the first, `load_adapter` the others, and
 # `set_adapter` switches between them without reading a file. The loaded model must agree with the trained one, adapter
 # by adapter.
 
 # %% [markdown] lang="zh"
+# 32,768 × 4 = 131,072 字节的数字，外加一个文件头；上面的比值就是文件大小除以这个数。
+#
 # 一个进程、一个基座、三个适配器：`PeftModel.from_pretrained` 加载第一个，`load_adapter` 加载其余的，`set_adapter` 在它们之间切换，
 # 不用再读文件。加载出来的模型，应当逐个适配器与训练好的一致。
 
@@ -766,12 +772,14 @@ alt_zh = "左：温度越低，概率越集中。右：温度升到 1.4，用字
 show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
-# There is no best setting, only a trade: caution repeats itself, daring loses count. Try it: the table shows the
-# first token, the button writes a poem. The panel's code twin is `filtered` above.
+# The wild draw takes more characters and breaks the form more often: the two numbers above say by how much. Where the
+# cautious one lies, the figure shows on the right. There is no best setting, only a trade: caution repeats itself, daring
+# loses count. Try it: the table shows the first token, the button writes a poem. The panel's code twin is `filtered` above.
 
 # %% [markdown] lang="zh"
-# 没有最好的设置，只有取舍：太谨慎就翻来覆去那几个字，太大胆就数不清字数。自己试试：表里是第一个字的概率，按钮会写一首词。
-# 与面板等价的代码就是上面的 `filtered`。
+# 放开了抽，用字更杂，守格式的更少，各差多少见上面两个数；谨慎的那一档落在哪里，看右图。
+# 没有最好的设置，只有取舍：太谨慎就翻来覆去那几个字，太大胆就数不清字数。
+# 自己试试：表里是第一个字的概率，按钮会写一首词。与面板等价的代码就是上面的 `filtered`。
 
 # %% tags=["panel"]
 from IPython.display import display

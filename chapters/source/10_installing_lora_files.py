@@ -763,7 +763,7 @@ expect_close(theirs.effect, 1, 0.01, "effect by diffusers")
 expect(abs(strict.effect - 1), 0.05, 100, "by the strict loader, away from 1")
 
 # %% [markdown] lang="en"
-# It leaves the lengths out, and draws something that the author never saw.
+# No error: it leaves the lengths out, and draws something that the author never saw.
 #
 # **7, a LoRA that does nothing.** B begins at zero. A file saved before the first step, or by a training whose optimizer was made too
 # early (chapter 06, section 5), is in perfect order and empty.
@@ -772,7 +772,7 @@ expect(abs(strict.effect - 1), 0.05, 100, "by the strict loader, away from 1")
 # otherwise. Here a third of the layers is lost, all those that listen to the prompt. **Predict:** which of the two does diffusers refuse?
 
 # %% [markdown] lang="zh"
-# 它把长度丢掉了，画出来的东西连作者都没见过。
+# 没有报错：它把长度丢掉了，画出来的东西连作者都没见过。
 #
 # **7，什么也不做的 LoRA。** B 从零开始。还没走第一步就保存的文件，或者优化器建得太早（第 06 章第 5 节）训练出来的文件，样样齐全，却是空的。
 #
@@ -1012,6 +1012,7 @@ check_exercise("10-4", changes_nothing)
 # | `Loading adapter weights … led to unexpected keys` | a part of the names is another model's | `load_adapter` says which; do not use it |
 # | `It seems like you are using a DoRA checkpoint` | diffusers leaves the magnitudes out | `load_adapter`, or ComfyUI |
 # | `Could not automatically infer state dict type` | the text encoder's part has no `out_proj`; the UNet's is loaded already | `unload_lora_weights`, then `load_adapter` |
+# | `When using the offline mode, you must specify …` | diffusers 0.39, even for a file on the disk | `load_lora_weights(file, weight_name=file.name)` |
 # | `Adapter name sepia already in use in the model` | loaded twice under one name | `delete_adapters("sepia")` first |
 # | `Adapter name(s) {'c'} not in the list of present adapters` | `set_adapters` with a name not loaded | `get_list_adapters()` |
 # | everything looks like a LoRA that was unloaded | it had been fused | load the base anew; `unfuse_lora` before unloading |
@@ -1039,6 +1040,7 @@ check_exercise("10-4", changes_nothing)
 # | `Loading adapter weights … led to unexpected keys` | 有一部分名字属于别的模型 | `load_adapter` 会说是哪些；别用这个文件 |
 # | `It seems like you are using a DoRA checkpoint` | diffusers 把长度丢掉了 | 用 `load_adapter` 或 ComfyUI |
 # | `Could not automatically infer state dict type` | 文本编码器部分没有 `out_proj`，而 UNet 部分已经装上了 | 先 `unload_lora_weights`，再用 `load_adapter` |
+# | `When using the offline mode, you must specify …` | diffusers 0.39 离线时，硬盘上的文件也这样 | `load_lora_weights(file, weight_name=file.name)` |
 # | `Adapter name sepia already in use in the model` | 同一个名字加载了两次 | 先 `delete_adapters("sepia")` |
 # | `Adapter name(s) {'c'} not in the list of present adapters` | `set_adapters` 里写了没加载的名字 | 看 `get_list_adapters()` |
 # | 画什么都像某个已经卸载的 LoRA | 它先被合并过 | 重新加载基座；卸载之前先 `unfuse_lora` |

@@ -1,0 +1,31 @@
+"""``aigc ranges``: run chapters several times, and hold their ranges against what was found."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of ``aigc``."""
+    parser = commands.add_parser("ranges", help="run chapters with other seeds and threads, and check their ranges")
+    parser.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
+    parser.add_argument("--runs", type=int, default=None, help="runs for each chapter (6)")
+    parser.add_argument("--check", action="store_true", help="run nothing: only say which ranges do not hold")
+    parser.set_defaults(function=_ranges)
+
+
+def _ranges(options: argparse.Namespace) -> int:
+    from aigc_helpers.book import ranges
+
+    failed = False
+    if not options.check:
+        for chapter, run in ranges.measure(options.chapters or None, options.runs or ranges.RUNS):
+            kind = f"seeds + {run.plan.seeds}" if run.plan.trained else "nothing trained"
+            outcome = "; ".join(run.errors) or f"{len(run.values)} values stored"
+            print(f"{chapter}: {kind}, threads {run.plan.threads}, {run.seconds:.0f} s: {outcome}", flush=True)
+            failed |= bool(run.errors)
+    found = ranges.problems(options.chapters or None)
+    for problem in found:
+        print(problem)
+    print(f"{len(found)} problems." if found else "Every range holds the values that were measured.")
+    return 1 if found or failed else 0

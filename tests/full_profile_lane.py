@@ -1,0 +1,96 @@
+"""What it takes to run a chapter on the full profile without the model hub.
+
+A hub on 127.0.0.1 serves small random stand-ins under the real names, in the real formats, and a copy of the catalog
+promises their sizes and hashes. Who uses it: ``test_full_profile_lane.py`` and ``colab/run_colab.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from nbformat import NotebookNode
+from stand_in_files import Files
+from stand_in_hub import HubOfRepositories
+from stand_in_stable_diffusion import STABLE_DIFFUSION, stable_diffusion
+from stand_in_t5 import T5, t5
+from stand_in_text_models import BERT, GPT2, bert, gpt2
+
+from aigc_helpers.book.loopback_hub import LoopbackHub
+from aigc_helpers.weights.catalog import AssetFile, load_catalog
+
+_BERT_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
+_GPT2_FILES = {"config.json", "model.safetensors"}
+_PIPELINE_FILES = {
+    "model_index.json",
+    "safety_checker/model.fp16.safetensors",
+    "scheduler/scheduler_config.json",
+    "text_encoder/model.fp16.safetensors",
+    "tokenizer/merges.txt",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+}
+# A chapter's number, and what it has to fetch from which repository.
+FETCHED = {
+    "02": {GPT2: {"config.json"}},
+    "03": {BERT: _BERT_FILES, GPT2: _GPT2_FILES},
+    "04": {BERT: _BERT_FILES},
+    "05": {BERT: _BERT_FILES},
+    "06": {GPT2: _GPT2_FILES | {"tokenizer.json"}},
+    "07": {T5: {"config.json", "model.safetensors", "tokenizer.json"}},
+    "09": {STABLE_DIFFUSION: _PIPELINE_FILES},
+    "11": {STABLE_DIFFUSION: _PIPELINE_FILES},
+}
+
+# Loops that take minutes however small the stand-ins are, and what stands there instead. Chapter 03 trains two models
+# of its own, 06 an adapter for each of three forms, 11 on 512 x 512 pixels, and it draws hundreds of pictures.
+SHORTENED = {
+    "03": {"steps = 1500 if full_profile": "steps = 20 if full_profile"},
+    "06": {"FitSettings(epochs=4,": "FitSettings(epochs=1,"},
+    "11": {
+        "(25, 7.5) if full_profile": "(5, 7.5) if full_profile",
+        "(512, 2, 4) if full_profile": "(64, 32, 4) if full_profile",
+    },
+}
+
+
+def make_repositories() -> dict[str, Files]:
+    """Return the stand-ins of all repositories that the chapters fetch from, by name."""
+    return {BERT: bert(), GPT2: gpt2(), STABLE_DIFFUSION: stable_diffusion(), T5: t5()}
+
+
+def pinned() -> list[tuple[str, str, tuple[AssetFile, ...]]]:
+    """Return repository, commit and files of every asset that the catalog takes from the hub."""
+    return [
+        (source.where["repository"], source.where["revision"], asset.files)
+        for asset in load_catalog()
+        for source in asset.sources
+        if source.kind == "hub"
+    ]
+
+
+def promising(catalog: str, repositories: dict[str, Files]) -> str:
+    """Return the catalog's text with the sizes and hashes of the stand-ins; all else is as it is."""
+    for repository, _, files in pinned():
+        for file in files:
+            content = repositories[repository][file.name]
+            promised = f'size = {file.size}, sha256 = "{file.sha256}"'
+            assert promised in catalog
+            now = f'size = {len(content)}, sha256 = "{hashlib.sha256(content).hexdigest()}"'
+            catalog = catalog.replace(promised, now)
+    return catalog
+
+
+def serving(repositories: dict[str, Files]) -> HubOfRepositories:
+    """Begin to serve the repositories, also at the commits that the catalog names."""
+    hubs = {name: LoopbackHub(name, files) for name, files in repositories.items()}
+    for repository, commit, _ in pinned():
+        if repository in hubs:
+            hubs[repository].commits[commit] = repositories[repository]
+    return HubOfRepositories(hubs.values())
+
+
+def shorten(number: str, notebook: NotebookNode) -> None:
+    """Shorten, in place, the loops of chapter ``number`` that ``SHORTENED`` names."""
+    for long, short in SHORTENED.get(number, {}).items():
+        (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and long in cell.source]
+        cell.source = cell.source.replace(long, short)
