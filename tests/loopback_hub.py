@@ -17,7 +17,8 @@ class LoopbackHub:
     """Serves ``/{repository}/resolve/{revision}/{file}`` and the listing; remembers what was asked in ``requested``.
 
     ``large`` are the files that the hub keeps outside git, so that the listing has their sha256; ``listed`` stands in
-    the listing instead of the real names. A request without ``token``, if there is one, is turned away.
+    the listing instead of the real names, and ``page`` is sent in place of any listing. A request without ``token``,
+    if there is one, is turned away.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class LoopbackHub:
         *,
         large: set[str] | None = None,
         listed: dict[str, bytes] | None = None,
+        page: bytes | None = None,
         token: str | None = None,
     ) -> None:
         self.requested: list[str] = []
@@ -45,7 +47,7 @@ class LoopbackHub:
                 if self.path.startswith("/api/models/"):
                     entries = [_entry(name, content, large or set()) for name, content in (listed or files).items()]
                     answer = entries if "/tree/" in self.path else {"sha": COMMIT}
-                    return self._send(200, json.dumps(answer).encode(), {})
+                    return self._send(200, json.dumps(answer).encode() if page is None else page, {})
                 place = unquote(self.path).partition("/resolve/")[2].partition("/")
                 content = files.get(place[2])
                 if content is None:

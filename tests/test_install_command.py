@@ -166,6 +166,21 @@ def test_a_listing_leads_nowhere(
     assert not any("/resolve/" in path for path in hub.requested)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [b"<!DOCTYPE html><html>Sign in</html>", b"\xff", b"{}", b"[]", b'{"sha": %b1%b}' % (b"[" * 200, b"]" * 200)],
+    ids=["a page to sign in", "no text", "no commit", "no object", "nested too deeply"],
+)
+def test_what_a_hub_says_in_place_of_a_listing_is_refused(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], page: bytes
+) -> None:
+    with LoopbackHub(REPOSITORY, page=page) as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny"]) == 1
+    assert f"{hub.address} gave something else than the list" in capsys.readouterr().err
+    assert not (store / "checkpoints").exists()
+
+
 def test_the_hub_is_told_who_asks(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,7 +157,9 @@ def test_a_cut_or_changed_file_is_refused_or_converted_as_it_stands(tmp_path: Pa
                 assert not target.exists()
 
 
-@pytest.mark.parametrize("key", [b"N" + b"\x85" * 60, b"Nq\x01h\x01\x86" + b"q\x01h\x01\x86" * 40])
+@pytest.mark.parametrize(
+    "key", [b"N" + b"\x85" * 60, b"N" + b"q\x01h\x01\x86" * 41], ids=["60 levels", "41 pairs of one pair"]
+)
 def test_tuples_within_tuples_without_end_are_refused(tmp_path: Path, key: bytes) -> None:
     # As a key one is hashed: of a million levels that ends the process, and of 40 pairs of the same pair never ends.
     source, target = tmp_path / "model.bin", tmp_path / "model.safetensors"

@@ -9,11 +9,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import requests
 from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
 
+from aigc_helpers.bounded_json import parse_json
+from aigc_helpers.errors import first_line
 from aigc_helpers.files import sha256_of
 from aigc_helpers.weights.catalog import SourceError
 from aigc_helpers.weights.download import download
@@ -47,17 +50,31 @@ def list_files(repository: str, revision: str | None = None) -> tuple[str, list[
     if constants.HF_HUB_OFFLINE:
         raise _offline(repository)
     address = f"{constants.ENDPOINT}/api/models/{repository}"
-    commit = _ask(f"{address}/revision/{quote(revision, safe='')}" if revision else address).json()["sha"]
-    files, page = [], f"{address}/tree/{commit}?recursive=true"
-    while page:
-        answer = _ask(page)
-        for entry in answer.json():
-            if entry["type"] == "file":
-                name = check_name(entry["path"], f"The listing of {repository}")
-                sha256 = (entry.get("lfs") or {}).get("oid")
-                files.append(HubFile(name, entry["size"], sha256, None if sha256 else entry["oid"]))
-        page = answer.links.get("next", {}).get("url")  # A long listing comes in pages.
+    answer = _ask(f"{address}/revision/{quote(revision, safe='')}" if revision else address)
+    files: list[HubFile] = []
+    try:
+        commit = _content(answer)["sha"]
+        page = f"{address}/tree/{commit}?recursive=true"
+        while page:
+            answer = _ask(page)
+            files += [_file(entry, repository) for entry in _content(answer) if entry["type"] == "file"]
+            page = answer.links.get("next", {}).get("url")  # A long listing comes in pages.
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"{constants.ENDPOINT} gave something else than the list of files of {repository} ({first_line(error)}). "
+            "Open the address in a browser: a network may ask you to sign in first. HF_ENDPOINT may name no hub."
+        ) from error
     return commit, files
+
+
+def _content(answer: requests.Response) -> Any:  # noqa: ANN401 - whatever the hub says.
+    return parse_json(answer.content.decode("utf-8"))
+
+
+def _file(entry: dict[str, Any], repository: str) -> HubFile:
+    name = check_name(entry["path"], f"The listing of {repository}")
+    sha256 = (entry.get("lfs") or {}).get("oid")
+    return HubFile(name, entry["size"], sha256, None if sha256 else entry["oid"])
 
 
 def fetch_file(repository: str, commit: str, file: HubFile, target: Path) -> None:
