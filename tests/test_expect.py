@@ -39,6 +39,7 @@ def set_profile(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         (0.0, -0.06, 0.06, "0.000 (expected -0.060–0.060)"),
         (0.5, 0.001, 1, "0.5000 (expected 0.0010–1.0000)"),
         (0.55, 0.125, 0.9, "0.55 (expected 0.125–0.90)"),
+        (100.00000000000004, 95, 100, "100.0 (expected 95.0–100.0)"),
     ],
 )
 def test_a_value_is_shown_as_far_as_its_range_tells_and_no_end_is_rounded(
