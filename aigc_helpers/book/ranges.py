@@ -55,7 +55,7 @@ _SHOWN = re.compile(r"^✓ (?P<label>.*): (?P<value>\S+) \(expected (?P<low>-?[\
 @dataclass(frozen=True)
 class Plan:
     """One run to be made: the seeds raised by ``seeds``, on ``threads`` threads; ``trained`` is False for the run whose
-    optimizers have a learning rate of 0.
+    optimizers change nothing.
     """
 
     seeds: int

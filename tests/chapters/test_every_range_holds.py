@@ -14,6 +14,8 @@ from aigc_helpers.book.source import chapter_paths
 # Checks that training left something as it was, or that two trained models differ little: they hold without any
 # training, too, and a check beside each says that there was some. (chapter, label)
 UNMOVED = {
+    ("01", "GAN: kinds, of 8"),  # it fails: hardly anything that it draws is valid
+    ("01", "GAN: different valid pictures, of 128"),
     ("07", "rehearsed minus tuned, low end"),
     ("07", "rehearsed minus tuned, high end"),
     ("07", "into zh: BLEU lost with rehearsal"),
