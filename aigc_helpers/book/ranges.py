@@ -296,32 +296,33 @@ def problems(
     names: Iterable[str] | None = None,
     folder: Path | None = None,
     stored: Path | None = None,
-    unmoved: Callable[[str, str], bool] = lambda number, label: False,
 ) -> list[str]:
     """Return what is wrong with the ranges of chapters, one sentence each, with the command that mends it.
 
     Args:
         names: numbers or names of chapters; all without.
         folder: the one that holds ``source/`` and the notebooks.
-        stored: where the runs are kept.
-        unmoved: tells (chapter's number, label) of a check that shows that training left something as it was; there
-            the run without training passes as well.
+        stored: where the runs are kept, and ``not_about_training.json``: by a chapter's number the labels of checks
+            that show something else than what training does; there the run without training passes as well.
 
     Raises:
         UnknownNameError: one of the names is no chapter.
     """
-    folder, found = folder or in_checkout("chapters"), []
+    folder, stored, found = folder or in_checkout("chapters"), stored or in_checkout(STORED), []
+    listed = stored / "not_about_training.json"
+    not_about_training = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
     for path in find_chapters(names, folder):
         chapter = read_chapter(path)
         notebook = read_notebook(notebook_file(folder, chapter.name, "en"))
         ranges = shown_ranges(notebook) if notebook else []
         if ranges:
-            found += [f"{chapter.name}: {each}" for each in _problems_of(chapter, ranges, stored, unmoved)]
+            exempt = not_about_training.get(chapter.number, ())
+            found += [f"{chapter.name}: {each}" for each in _problems_of(chapter, ranges, stored, exempt)]
     return found
 
 
 def _problems_of(
-    chapter: Chapter, ranges: Sequence[Range], stored: Path | None, unmoved: Callable[[str, str], bool]
+    chapter: Chapter, ranges: Sequence[Range], stored: Path, not_about_training: Sequence[str]
 ) -> list[str]:
     again = f"Run: aigc ranges {chapter.number}"
     runs = current_runs(chapter, stored)
@@ -345,7 +346,7 @@ def _problems_of(
             continue
         found += _problems_of_range(each, values)
         without = [value for run in untrained for value in _values_of(run, each.label)]
-        if not unmoved(chapter.number, each.label):
+        if each.label not in not_about_training:
             found += _problems_without_training(each, trained, without)
     return found
 
@@ -356,9 +357,9 @@ def _values_of(run: Run, label: str) -> list[float]:
 
 
 def _problems_of_range(each: Range, values: Sequence[float]) -> list[str]:
-    low, high = spread(values)
     # A count of ten cannot leave [0, 10]: where all is whole and the end was reached, it is the last there is.
     whole = all(float(number).is_integer() for number in (*values, each.low, each.high))
+    low, high = spread(values, as_ratio=each.low >= 0 and not whole)
     if each.low in NATURAL_ENDS or (whole and min(values) == each.low):
         low = max(low, min(each.low, *values))
     if each.high in NATURAL_ENDS or (whole and max(values) == each.high):
@@ -372,17 +373,16 @@ def _problems_of_range(each: Range, values: Sequence[float]) -> list[str]:
     ]
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
+def spread(values: Sequence[float], as_ratio: bool) -> tuple[float, float]:
     """Return the ends of mean plus and minus ``MARGIN`` standard deviations.
-
-    For positive values that vary by as much as themselves, such as ratios, mean and deviation of their logarithms
-    count: else the lower end would be negative.
 
     Args:
         values: of two runs or more.
+        as_ratio: they cannot be negative; where they vary by as much as themselves, mean and deviation of their
+            logarithms count, for else the lower end would be negative.
     """
     mean, margin = statistics.fmean(values), MARGIN * statistics.stdev(values)
-    if min(values) > 0 and mean <= margin:
+    if as_ratio and min(values) > 0 and mean <= margin:
         logarithms = [math.log(value) for value in values]
         middle, factor = math.exp(statistics.fmean(logarithms)), math.exp(MARGIN * statistics.stdev(logarithms))
         return middle / factor, middle * factor
@@ -397,6 +397,6 @@ def _problems_without_training(each: Range, trained: Sequence[Run], without: Seq
     if moved and each.low <= moved[0] <= each.high:
         return [
             f"{each.label!r}: the range {each.low:g}–{each.high:g} also holds {moved[0]:.4g}, the value without any "
-            "training: it proves nothing. Narrow it."
+            "training: it proves nothing. Narrow it, or list the check in not_about_training.json."
         ]
     return []
