@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -305,18 +306,25 @@ def test_ctrl_c_in_the_set_up_stops_pip_and_says_so_in_one_sentence(tmp_path: Pa
         encoding="utf-8",
     )
     python.chmod(0o755)
-    process = subprocess.Popen(
-        [sys.executable, "workbook.py", "run"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        start_new_session=True,
-    )
+    # Tests that a shell runs in the background ignore SIGINT, and so would every process below them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "workbook.py", "run"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert process.stdout is not None
+    next(line for line in process.stdout if re.match(r"workbook: \d+:\d\d ", line))  # So it waits for pip by now.
     os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to every process in the foreground.
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
