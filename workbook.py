@@ -233,7 +233,7 @@ def progress_of_pip(said: str, done: int) -> tuple:
     """
     to_install = re.findall(r"^Installing collected packages: (.+)$", said, re.MULTILINE)
     if to_install:
-        return "installing {} packages".format(len(to_install[-1].split(", "))), str(done)
+        return "installing packages", "{} of {}".format(done, len(to_install[-1].split(", ")))
     found = set(re.findall(r"^(?:Collecting|Requirement already satisfied:) ([\w.-]+)", said, re.MULTILINE))
     # A wheel's name begins with its package and version; pip adds the size in brackets if it knows it.
     wheel = r"^ *(?:Downloading|Using cached|Processing) (\S+\.whl)(?= |$)(?: (\([\d.]+ \wB\)))?"

@@ -216,7 +216,7 @@ INSTALLING = "Installing collected packages: zipp, torch, aigc-workbook\n"
         (COLLECTING, ("fetching packages", "2 found")),
         (COLLECTING + DOWNLOADING, ("fetching packages", "2 found · torch 2.13.0+cpu (180.5 MB)")),
         (COLLECTING + DOWNLOADING + PROCESSING, ("fetching packages", "2 found · zipp 4.1.2")),
-        (COLLECTING + DOWNLOADING + INSTALLING, ("installing 3 packages", "1")),
+        (COLLECTING + DOWNLOADING + INSTALLING, ("installing packages", "1 of 3")),
     ],
 )
 def test_pips_lines_become_a_few_words(workbook: types.ModuleType, said: str, expected: tuple[str, str]) -> None:
