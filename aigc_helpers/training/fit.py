@@ -135,7 +135,8 @@ def fit(
         batches: the training data by position.
         loss: takes the model and a batch on the model's device, returns a scalar tensor.
         settings: how to train.
-        evaluate: called without gradients and in evaluation mode; its figures go into the log.
+        evaluate: called in evaluation mode, without gradients and without mixed precision: the model computes there as
+            it does after the training. Its figures go into the log.
         folder: where checkpoints and the log go. If it holds a checkpoint of the same run, the run goes on from there.
 
     Raises:
@@ -158,7 +159,7 @@ class _Run(Generic[Batch]):
         folder: Path | None,
     ) -> None:
         profile = current_profile()
-        self.batches, self.loss, self.settings = batches, loss, settings
+        self.model, self.batches, self.settings = model, batches, settings
         self.evaluate, self.folder = evaluate, folder
         self.total_steps = round(settings.epochs * len(batches))
         if self.total_steps < 1:
@@ -170,7 +171,7 @@ class _Run(Generic[Batch]):
         self.scheduler: LRScheduler = get_scheduler(
             settings.schedule, optimizer, round(settings.warmup * self.total_steps), self.total_steps
         )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.objective, self.optimizer = self.accelerator.prepare(_Objective(model, loss), optimizer)
         self.step, self.units, self.training_seconds, self.evaluation_seconds = 0, 0, 0.0, 0.0
         self._resume()
         self.log = RunLog(folder / LOG_FILE if folder else None, self.step)
@@ -195,8 +196,7 @@ class _Run(Generic[Batch]):
                     self._flush_log(progress)
                     self._save()
                 progress.update()
-        # Mixed precision belongs to training: without its wrapper the model computes as it did before.
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False).eval()
+        self.model.eval()
         seconds = self.training_seconds + self.evaluation_seconds
         return FitResult(
             self.total_steps, seconds, self.training_seconds, self.units, self.batches.unit_name, self.log.entries
@@ -224,8 +224,7 @@ class _Run(Generic[Batch]):
 
     def _forward_and_backward(self, batch: Any) -> torch.Tensor:  # noqa: ANN401 - whatever the loss takes
         try:
-            with self.accelerator.autocast():
-                loss = self.loss(self.model, send_to_device(batch, self.accelerator.device))
+            loss = self.objective(send_to_device(batch, self.accelerator.device))
             self.accelerator.backward(loss)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
@@ -310,9 +309,8 @@ class _Run(Generic[Batch]):
 
     def _changing_tensors(self) -> dict[str, torch.Tensor]:
         """Trainable parameters and persistent buffers: all of the model that training can change."""
-        model = self.accelerator.unwrap_model(self.model)
-        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-        return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+        frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name not in frozen}
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to belong to this run."""
@@ -330,6 +328,21 @@ class _Run(Generic[Batch]):
                     f"{self.folder} holds the checkpoint of another run: {name} differs{difference}. "
                     "Choose another folder, or delete this one to start over."
                 )
+
+
+class _Objective(torch.nn.Module):
+    """The loss of a batch, as the module that Accelerate wraps.
+
+    Accelerate replaces the forward of what it prepares by one in mixed precision with float32 outputs. The model keeps
+    its own, so that a pipeline in half precision can draw with it between two steps.
+    """
+
+    def __init__(self, model: torch.nn.Module, loss: Callable[[torch.nn.Module, Any], torch.Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Any) -> torch.Tensor:  # noqa: ANN401 - whatever the loss takes
+        return self.loss(self.model, batch)
 
 
 def _trainable_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
