@@ -100,6 +100,29 @@ def test_a_run_stopped_within_an_accumulated_step_ends_with_the_same_bits(tmp_pa
     assert found.units == expected.units == 8 * 4 * 8
 
 
+def test_an_optimizer_of_ones_own_keeps_its_groups_and_resumes_exactly(tmp_path: Path) -> None:
+    def two_rates(model: torch.nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
+        groups = [{"params": model[1].parameters(), "lr": 0}, {"params": model[3].parameters()}]
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9)
+
+    class Interrupted(TinyBatches):
+        def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
+            if (epoch, position) == (1, 5):
+                raise KeyboardInterrupt
+            return super().batch(epoch, position)
+
+    undisturbed, resumed = tiny_model(), tiny_model()
+    fit(undisturbed, TinyBatches(), tiny_loss, SETTINGS, optimizer=two_rates)
+    assert torch.equal(undisturbed[1].weight, tiny_model()[1].weight)
+    assert not torch.equal(undisturbed[3].weight, tiny_model()[3].weight)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model(), Interrupted(), tiny_loss, SETTINGS, optimizer=two_rates, folder=tmp_path)
+    fit(resumed, TinyBatches(), tiny_loss, SETTINGS, optimizer=two_rates, folder=tmp_path)
+    assert all(map(torch.equal, resumed.state_dict().values(), undisturbed.state_dict().values()))
+    with pytest.raises(ReaderError, match=r"optimizer differs \(SGD there, AdamW here\)"):
+        fit(tiny_model(), TinyBatches(), tiny_loss, SETTINGS, folder=tmp_path)
+
+
 def test_out_of_memory_says_what_to_lower_first() -> None:
     def greedy_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return tiny_loss(model, batch) + torch.ones(2**50).sum()  # A petabyte.

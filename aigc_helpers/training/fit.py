@@ -133,12 +133,22 @@ class FitResult:
         return [step for step, _ in points], [value for _, value in points]
 
 
+MakeOptimizer = Callable[[torch.nn.Module, FitSettings], torch.optim.Optimizer]
+
+
+def adamw(model: torch.nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
+    """Return AdamW over what requires a gradient, with the learning rate and the weight decay of ``settings``."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
 def fit(
     model: torch.nn.Module,
     batches: Batches[Batch],
     loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
     settings: FitSettings,
     *,
+    optimizer: MakeOptimizer = adamw,
     evaluate: Callable[[], dict[str, float]] | None = None,
     folder: Path | None = None,
 ) -> FitResult:
@@ -158,20 +168,22 @@ def fit(
         batches: the training data by position.
         loss: takes the model and a batch on the model's device, returns a scalar tensor.
         settings: how to train.
+        optimizer: makes the optimizer from the model and the settings. Its parameter groups may differ in learning
+            rate, as in LoRA+; the schedule scales each of them, and the log has the first one's.
         evaluate: called in evaluation mode, without gradients and without mixed precision: the model computes there as
             it does after the training. Its figures go into the log.
         folder: where checkpoints and the log go. If it holds a checkpoint of the same run, the run goes on from there.
 
     Raises:
-        ReaderError: nothing is trainable, there is no data, the loss is not finite, the folder belongs to a run with
-            other settings, or its newest checkpoint is damaged.
+        ReaderError: nothing is trainable, there is no data, gradient_accumulation_steps is below 1, the loss is not
+            finite, the folder belongs to a run with other settings, or its newest checkpoint is damaged.
 
     Example:
         >>> settings = FitSettings(epochs=2, learning_rate=1e-3, gradient_accumulation_steps=4)
         >>> fit(model, batches, lambda model, batch: model(**batch).loss, settings, folder=Path("run"))
         126 steps, 71 s, 1,506 tokens/s
     """
-    return _Run(model, batches, loss, settings, evaluate, folder).train()
+    return _Run(model, batches, loss, settings, optimizer, evaluate, folder).train()
 
 
 class _Run(Generic[Batch]):
@@ -183,6 +195,7 @@ class _Run(Generic[Batch]):
         batches: Batches[Batch],
         loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
         settings: FitSettings,
+        make_optimizer: MakeOptimizer,
         evaluate: Callable[[], dict[str, float]] | None,
         folder: Path | None,
     ) -> None:
@@ -199,8 +212,8 @@ class _Run(Generic[Batch]):
         batches_per_step = settings.gradient_accumulation_steps * self.accelerator.num_processes
         self.total_steps = math.ceil(total_batches / batches_per_step)
         set_seed(settings.seed, device_specific=True)  # Two processes must not draw the same noise.
-        parameters = _trainable_parameters(model)
-        optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        _keep_trained_in_float32(model)
+        optimizer = make_optimizer(model, settings)
         self.scheduler: LRScheduler = get_scheduler(
             settings.schedule, optimizer, round(settings.warmup * self.total_steps), self.total_steps
         )
@@ -379,10 +392,13 @@ class _Run(Generic[Batch]):
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to belong to this run."""
         shapes = {name: list(tensor.shape) for name, tensor in self._changing_tensors().items()}
+        optimizer = _innermost(self.optimizer)
         settings = asdict(self.settings)
         del settings["checkpoint_every"]  # How often one saves does not change the result.
         return {
             **settings,
+            "optimizer": type(optimizer).__name__,
+            "parameter groups": [[len(group["params"]), group["initial_lr"]] for group in optimizer.param_groups],
             "processes": self.accelerator.num_processes,
             "batches per epoch": len(self.batches),
             "trained tensors": shapes,
@@ -426,17 +442,16 @@ class _Objective(torch.nn.Module):
         return self.loss(self.model, batch)
 
 
-def _trainable_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
+def _keep_trained_in_float32(model: torch.nn.Module) -> None:
+    """Half-precision steps of a small learning rate round to nothing, and fp16 gradients cannot be unscaled."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
         raise ReaderError(
             "nothing in this model requires a gradient. For an adapter that was loaded from a file, pass "
             "is_trainable=True to PeftModel.from_pretrained."
         )
-    for parameter in parameters:
-        # Half-precision steps of a small learning rate round to nothing, and fp16 gradients cannot be unscaled.
+    for parameter in trained:
         parameter.data = parameter.data.float()
-    return parameters
 
 
 def _innermost(optimizer: Any) -> torch.optim.Optimizer:  # noqa: ANN401 - Accelerate's wrapper is no Optimizer
