@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import SETTINGS, TinyBatches, tiny_loss, tiny_model, train_tiny
+from tiny_training import SETTINGS, PlainModel, TinyBatches, squared_error, tiny_loss, tiny_model, train_tiny
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.training.fit import LOG_FILE, fit
+from aigc_helpers.training.fit import LOG_FILE, FitSettings, fit
 from aigc_helpers.training.log import read_log
 
 
@@ -44,11 +44,90 @@ def test_the_log_is_one_json_object_per_step_and_evaluation(tmp_path: Path) -> N
     assert [entry["step"] for entry in result.log if "loss" in entry] == list(range(1, 31))
 
 
+class JoinedBatches(TinyBatches):
+    """Two epochs of the ten batches of 8, as five of 32."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
+        parts = [super(JoinedBatches, self).batch(*divmod(4 * position + part, 10)) for part in range(4)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def test_four_batches_of_8_train_as_one_of_32() -> None:
+    settings = FitSettings(epochs=2, learning_rate=5e-2, weight_decay=0.1, gradient_accumulation_steps=4)
+    accumulated, joined = PlainModel(), PlainModel()
+    found = fit(accumulated, TinyBatches(), squared_error, settings)
+    expected = fit(joined, JoinedBatches(), squared_error, replace(settings, epochs=1, gradient_accumulation_steps=1))
+    for one, other in zip(accumulated.parameters(), joined.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    assert found.steps == expected.steps == 5
+    assert found.units == expected.units == 160
+    for name in ("loss", "learning_rate"):
+        steps, values = found.curve(name)
+        assert steps == [1, 2, 3, 4, 5]
+        torch.testing.assert_close(torch.tensor(values), torch.tensor(expected.curve(name)[1]), atol=1e-6, rtol=0)
+
+
+def test_the_last_step_is_filled_up_from_the_next_epoch() -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Watched(TinyBatches):
+        def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
+            asked.append((epoch, position))
+            return super().batch(epoch, position)
+
+    settings = replace(SETTINGS, epochs=1, gradient_accumulation_steps=4)
+    assert fit(tiny_model(), Watched(), tiny_loss, settings).steps == 3
+    assert asked == [(0, position) for position in range(10)] + [(1, 0), (1, 1)]
+
+
+def test_a_run_stopped_within_an_accumulated_step_ends_with_the_same_bits(tmp_path: Path) -> None:
+    class Interrupted(TinyBatches):
+        def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
+            if (epoch, position) == (2, 2):  # The third batch of the sixth step; the checkpoint is of the fourth.
+                raise KeyboardInterrupt
+            return super().batch(epoch, position)
+
+    settings = replace(SETTINGS, gradient_accumulation_steps=4)
+    undisturbed, expected = train_tiny(None, settings)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model(), Interrupted(), tiny_loss, settings, folder=tmp_path)
+    resumed, found = train_tiny(tmp_path, settings)
+    assert all(map(torch.equal, resumed.state_dict().values(), undisturbed.state_dict().values()))
+    assert found.log == expected.log
+    assert found.units == expected.units == 8 * 4 * 8
+
+
+def test_an_optimizer_of_ones_own_keeps_its_groups_and_resumes_exactly(tmp_path: Path) -> None:
+    def two_rates(model: torch.nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
+        groups = [{"params": model[1].parameters(), "lr": 0}, {"params": model[3].parameters()}]
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9)
+
+    class Interrupted(TinyBatches):
+        def batch(self, epoch: int, position: int) -> dict[str, torch.Tensor]:
+            if (epoch, position) == (1, 5):
+                raise KeyboardInterrupt
+            return super().batch(epoch, position)
+
+    undisturbed, resumed = tiny_model(), tiny_model()
+    fit(undisturbed, TinyBatches(), tiny_loss, SETTINGS, optimizer=two_rates)
+    assert torch.equal(undisturbed[1].weight, tiny_model()[1].weight)
+    assert not torch.equal(undisturbed[3].weight, tiny_model()[3].weight)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model(), Interrupted(), tiny_loss, SETTINGS, optimizer=two_rates, folder=tmp_path)
+    fit(resumed, TinyBatches(), tiny_loss, SETTINGS, optimizer=two_rates, folder=tmp_path)
+    assert all(map(torch.equal, resumed.state_dict().values(), undisturbed.state_dict().values()))
+    with pytest.raises(ReaderError, match=r"optimizer differs \(SGD there, AdamW here\)"):
+        fit(tiny_model(), TinyBatches(), tiny_loss, SETTINGS, folder=tmp_path)
+
+
 def test_out_of_memory_says_what_to_lower_first() -> None:
     def greedy_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return tiny_loss(model, batch) + torch.ones(2**50).sum()  # A petabyte.
 
-    with pytest.raises(ReaderError, match="at step 1, with 8 pictures at once. Lower the batch size first"):
+    with pytest.raises(ReaderError, match="at step 1, with 8 pictures at once.*raise gradient_accumulation_steps"):
         fit(tiny_model(), TinyBatches(), greedy_loss, SETTINGS)
 
 
@@ -97,6 +176,11 @@ def test_a_model_without_trainable_parameters_is_refused() -> None:
 def test_no_data_and_no_epochs_are_refused() -> None:
     with pytest.raises(ReaderError, match="nothing to train on"):
         fit(tiny_model(), TinyBatches(), tiny_loss, replace(SETTINGS, epochs=0))
+
+
+def test_no_batches_at_a_step_are_refused() -> None:
+    with pytest.raises(ReaderError, match="gradient_accumulation_steps is 0: it must be 1 or more"):
+        fit(tiny_model(), TinyBatches(), tiny_loss, replace(SETTINGS, gradient_accumulation_steps=0))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path: Path) -> None:

@@ -60,3 +60,24 @@ def train_tiny(folder: Path | None, settings: FitSettings = SETTINGS) -> tuple[t
         model, TinyBatches(), tiny_loss, settings, folder=folder, evaluate=lambda: {"drawn": torch.rand(()).item()}
     )
     return model, result
+
+
+class PlainModel(torch.nn.Module):
+    """Without dropout or running means, so that the gradient is the same however a batch is cut into parts.
+
+    Its last parameter is one that the loss does not use.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+        self.unused = torch.nn.Parameter(torch.ones(3))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layers(inputs)
+
+
+def squared_error(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Mean squared error, without noise."""
+    return ((model(batch["inputs"]) - batch["targets"]) ** 2).mean()

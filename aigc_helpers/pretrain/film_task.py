@@ -8,22 +8,17 @@ prompt tuning stayed at chance in 64 steps of 16.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    get_scheduler,
-    set_seed,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from aigc_helpers.text.batches import LengthBatches, TextBatch
 from aigc_helpers.text.classification import classification_loss, predict_classes
 from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
+from aigc_helpers.training.fit import FitSettings, MakeOptimizer, adamw, fit
 from aigc_helpers.weights.install import install
 from aigc_helpers.weights.quiet import quiet
 
@@ -32,8 +27,6 @@ EPOCHS = 2
 BATCH_SIZE = 8
 HEAD_LEARNING_RATE = 1e-3
 VALIDATION_SNIPPETS = 300
-WARMUP = 0.1
-GRADIENT_CLIP = 1.0
 
 
 def new_bert(seed: int) -> torch.nn.Module:
@@ -59,25 +52,18 @@ def film_batches(seed: int, snippets: int = SNIPPETS, batch_size: int = BATCH_SI
     return LengthBatches(token_ids, labels, batch_size, film_tokenizer().pad_token_id, seed)
 
 
-def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: LengthBatches, epochs: float) -> float:
+def train(
+    model: torch.nn.Module,
+    batches: LengthBatches,
+    settings: FitSettings,
+    optimizer: MakeOptimizer = adamw,
+) -> float:
     """Train ``model`` in place and return the CPU seconds it took (user time of the process, all threads together).
 
-    The steps of ``aigc_helpers.training.fit.fit``: a warm-up, a linear decay, gradients clipped. That one makes its
-    AdamW itself; here LoRA+ brings an optimizer of its own, so that all methods take this loop.
+    What is stored was trained on CPUs; on a GPU ``fit`` computes in mixed precision, and the numbers differ.
     """
-    steps = round(epochs * len(batches))
-    schedule = get_scheduler("linear", optimizer, round(WARMUP * steps), steps)
-    set_seed(batches.seed)
-    model.train()
     started = os.times().user
-    for step in range(steps):
-        loss = classification_loss(model, batches.batch(*divmod(step, len(batches))))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-    model.eval()
+    fit(model, batches, classification_loss, settings, optimizer=optimizer)
     return round(os.times().user - started, 1)
 
 
@@ -87,23 +73,19 @@ def is_of_head(name: str) -> bool:
 
 
 def optimizer_with_head(
-    model: torch.nn.Module, optimizer: Callable[[torch.nn.Module, float], torch.optim.Optimizer], learning_rate: float
+    model: torch.nn.Module,
+    settings: FitSettings,
+    optimizer: MakeOptimizer = adamw,
 ) -> torch.optim.Optimizer:
-    """Return ``optimizer(model, learning_rate)`` over what is trained, with the head as a group of its own."""
+    """Unfreeze the head and return ``optimizer(model, settings)`` with the head as a group of its own."""
     head = [parameter for name, parameter in model.named_parameters() if is_of_head(name)]
     for parameter in head:
         parameter.requires_grad = False
-    made = optimizer(model, learning_rate)
+    made = optimizer(model, settings)
     for parameter in head:
         parameter.requires_grad = True
     made.add_param_group({"params": head, "lr": HEAD_LEARNING_RATE})
     return made
-
-
-def adamw(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Return AdamW without weight decay over what requires a gradient."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
 
 
 def right_answers(model: torch.nn.Module, split: str, snippets: int | None = None) -> list[int]:

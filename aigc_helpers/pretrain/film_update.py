@@ -10,6 +10,7 @@ import torch
 from aigc_helpers.paths import DATA
 from aigc_helpers.pretrain.film_task import film_batches, new_bert, right_answers, train
 from aigc_helpers.profile import choose_profile
+from aigc_helpers.training.fit import FitSettings
 from aigc_helpers.training.sweep import Row, run_sweep
 
 SINGULAR_VALUES_FILE = DATA / "results" / "film_update_singular_values.jsonl"
@@ -30,8 +31,7 @@ def fine_tuned_bert(snippets: int = SNIPPETS) -> torch.nn.Module:
     """Return BERT after full fine-tuning on the first ``snippets`` training snippets."""
     choose_profile("embedded")
     model = new_bert(0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
-    train(model, optimizer, film_batches(0, snippets, BATCH_SIZE), EPOCHS)
+    train(model, film_batches(0, snippets, BATCH_SIZE), FitSettings(EPOCHS, LEARNING_RATE))
     return model
 
 

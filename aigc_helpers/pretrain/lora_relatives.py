@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from aigc_helpers.paths import DATA
 from aigc_helpers.pretrain.film_task import (
     EPOCHS,
     VALIDATION_SNIPPETS,
-    adamw,
     count_trainable,
     film_batches,
     memory_of_a_step,
@@ -28,6 +28,7 @@ from aigc_helpers.pretrain.film_task import (
     train,
 )
 from aigc_helpers.profile import choose_profile
+from aigc_helpers.training.fit import FitSettings, MakeOptimizer, adamw
 from aigc_helpers.training.sweep import Row, run_sweep
 from aigc_helpers.weights.quiet import quiet
 
@@ -100,13 +101,13 @@ def _quantised_weights(model: torch.nn.Module) -> list[torch.Tensor]:
     ]
 
 
-def _loraplus(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+def _loraplus(model: torch.nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     return create_loraplus_optimizer(
         model=model,
         optimizer_cls=torch.optim.AdamW,
-        lr=learning_rate,
+        lr=settings.learning_rate,
         loraplus_lr_ratio=LORAPLUS_RATIO,
-        weight_decay=0.0,
+        weight_decay=settings.weight_decay,
     )
 
 
@@ -117,12 +118,12 @@ class Method:
     Attributes:
         prepare: freezes and adds what the method needs; the head is unfrozen afterwards, for all alike.
         learning_rates: those tried on validation snippets.
-        optimizer: from the model and a learning rate.
+        optimizer: as ``fit`` takes it.
     """
 
     prepare: Callable[[torch.nn.Module], torch.nn.Module]
     learning_rates: Sequence[float]
-    optimizer: Callable[[torch.nn.Module, float], torch.optim.Optimizer] = adamw
+    optimizer: MakeOptimizer = adamw
 
 
 _LORA_RATES = (1e-3, 3e-3, 1e-2)
@@ -153,15 +154,17 @@ def train_relative(
     choose_profile("embedded")
     chosen = METHODS[method]
     batches = film_batches(seed, *([] if snippets is None else [snippets]))
+    settings = FitSettings(EPOCHS, learning_rate, seed=seed)
+    make_optimizer = partial(optimizer_with_head, optimizer=chosen.optimizer)
     with quiet("transformers"):
         measured = chosen.prepare(new_bert(seed))  # A step of its own, so that the training starts undisturbed.
-        optimizer = optimizer_with_head(measured, chosen.optimizer, learning_rate)
-        memory = memory_of_a_step(measured, optimizer, film_batches(0, batch_size=16).batch(0, 0))
+        batch = film_batches(0, batch_size=16).batch(0, 0)
+        memory = memory_of_a_step(measured, make_optimizer(measured, settings), batch)
         model = chosen.prepare(new_bert(seed))
     if method == "QLoRA":  # Computed with 4-bit values that are kept in 32 bits here; counted as a 4-bit store would.
         numbers = sum(weight.numel() for weight in _quantised_weights(model))
         memory["weight_bytes"] -= 4 * numbers - numbers // 2 - 4 * numbers // NF4_BLOCK
-    seconds = train(model, optimizer_with_head(model, chosen.optimizer, learning_rate), batches, EPOCHS)
+    seconds = train(model, batches, settings, make_optimizer)
     return model, {"trainable_parameters": count_trainable(model), **memory, "cpu_seconds": seconds}
 
 

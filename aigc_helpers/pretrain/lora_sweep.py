@@ -13,7 +13,6 @@ from aigc_helpers.paths import DATA
 from aigc_helpers.pretrain.film_task import (
     EPOCHS,
     VALIDATION_SNIPPETS,
-    adamw,
     count_trainable,
     film_batches,
     new_bert,
@@ -22,6 +21,7 @@ from aigc_helpers.pretrain.film_task import (
     train,
 )
 from aigc_helpers.profile import choose_profile
+from aigc_helpers.training.fit import FitSettings
 from aigc_helpers.training.sweep import Row, run_sweep
 
 SWEEP_FILE = DATA / "results" / "lora_sweep.jsonl"
@@ -53,8 +53,8 @@ def train_setting(targets: str, rank: int, alpha: int, learning_rate: float, sni
         exclude_modules=r".*pooler.*",  # Part of the head, which is trained as it is.
     )
     model = get_peft_model(new_bert(SEED), config)
-    optimizer = optimizer_with_head(model, adamw, learning_rate)
-    seconds = train(model, optimizer, film_batches(SEED, *([] if snippets is None else [snippets])), EPOCHS)
+    batches = film_batches(SEED, *([] if snippets is None else [snippets]))
+    seconds = train(model, batches, FitSettings(EPOCHS, learning_rate, seed=SEED), optimizer_with_head)
     right = right_answers(model, "validation", VALIDATION_SNIPPETS)
     return {
         "accuracy": sum(right) / len(right),

@@ -30,7 +30,7 @@ class Checkpoint:
     Attributes:
         step: optimizer steps done.
         settings: the run's settings, compared on resuming.
-        tensors: ``model.<name>``, ``optimizer.<index>.<key>`` and ``random.<generator>``.
+        tensors: ``model.<name>``, ``optimizer.<index>.<key>`` and ``random.<process>.<generator>``.
         counters: JSON values: optimizer groups, scheduler, gradient scaler, units seen, seconds spent.
     """
 

@@ -16,15 +16,18 @@ class RunLog:
     perhaps the last, and that one comes again on resuming.
     """
 
-    def __init__(self, path: Path | None, resumed_step: int) -> None:
-        """Open the log, dropping what a killed run wrote after its last checkpoint at ``resumed_step``."""
-        self.path = path
+    def __init__(self, path: Path | None, resumed_step: int, *, writes: bool = True) -> None:
+        """Open the log, dropping what a killed run wrote after its last checkpoint at ``resumed_step``.
+
+        Of several processes with the same log, only one may be the one that ``writes``; the others read and keep the
+        entries in memory.
+        """
+        self.path = path if writes else None
         self.entries: list[dict[str, Any]] = []
-        if path is None:
-            return
-        if path.exists():
+        if path is not None and path.exists():
             self.entries = [entry for entry in read_log(path) if entry["step"] <= resumed_step]
-        write_text(path, "".join(map(_as_line, self.entries)))
+        if self.path is not None:
+            write_text(self.path, "".join(map(_as_line, self.entries)))
 
     def add(self, entries: list[dict[str, Any]]) -> None:
         """Append entries to memory and file."""

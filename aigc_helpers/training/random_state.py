@@ -28,7 +28,11 @@ def capture_random_state() -> dict[str, torch.Tensor]:
 
 
 def restore_random_state(state: dict[str, torch.Tensor]) -> None:
-    """Set every generator to a state that ``capture_random_state`` returned."""
+    """Set every generator to a state that ``capture_random_state`` returned.
+
+    A GPU's generator that was not captured stays as it is, and one that is not there is left out: a run may go on on
+    another kind of device, but repeats itself exactly only on the same kind.
+    """
     gauss = state["python.gauss"].tolist()
     random.setstate((3, tuple(state["python.words"].tolist()), gauss[0] if gauss else None))
     position, has_gauss = state["numpy.position"].tolist()
@@ -36,7 +40,8 @@ def restore_random_state(state: dict[str, torch.Tensor]) -> None:
     numpy.random.set_state(("MT19937", keys, position, has_gauss, state["numpy.gauss"].item()))
     torch.set_rng_state(state["torch"])
     for index in range(torch.cuda.device_count()):
-        torch.cuda.set_rng_state(state[f"cuda.{index}"], index)
+        if f"cuda.{index}" in state:
+            torch.cuda.set_rng_state(state[f"cuda.{index}"], index)
 
 
 @contextmanager
