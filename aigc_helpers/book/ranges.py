@@ -206,8 +206,28 @@ def fingerprint(chapter: Chapter) -> str:
     for cell in chapter.code_cells:
         if not {"setup", "panel", "exercise"} & set(cell.tags):
             computed = _WithoutShow().visit(_parsed(cell.source))
-            digest.update("".join(ast.dump(statement) for statement in computed.body).encode())
+            digest.update("".join(map(_dump, computed.body)).encode())
     return digest.hexdigest()[:16]
+
+
+def _dump(value: Any) -> str:  # noqa: ANN401 - what a field of a syntax tree holds: a node, a list or a constant.
+    """Return what ``ast.dump`` does on Python 3.11, whichever runs.
+
+    3.12 has a field more, and an empty text behind a width such as ``{number:{width}}``; 3.13 leaves out empty lists.
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(map(_dump, value))}]"
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    if isinstance(value, ast.JoinedStr):
+        value = ast.JoinedStr([part for part in value.values if getattr(part, "value", None) != ""])
+    fields = [
+        f"{name}={_dump(each)}"
+        for name, each in ast.iter_fields(value)
+        # A field that may be left out and is; the value of the constant None is none of these.
+        if (each is not None or getattr(type(value), name, ...) is not None) and (name != "type_params" or each)
+    ]
+    return f"{type(value).__name__}({', '.join(fields)})"
 
 
 class _WithoutShow(ast.NodeTransformer):
