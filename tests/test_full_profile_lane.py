@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 from full_profile_lane import FETCHED, make_repositories, promising, serving, shorten
-from nbformat import NotebookNode
 from stand_in_files import Files
 from stand_in_hub import HubOfRepositories
 from stand_in_text_models import BERT
 
-from aigc_helpers.book.builder import assemble, describe_failure, execute, kernel_environment, new_client, verdict
+from aigc_helpers.book.builder import assemble, execute_and_judge, kernel_environment, new_client
 from aigc_helpers.book.source import Chapter, chapter_paths, find_chapter, read_chapter
 from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.weights.catalog import CATALOG, load_catalog
@@ -56,8 +55,8 @@ def hub(repositories: dict[str, Files]) -> Iterator[HubOfRepositories]:
         yield served
 
 
-def run_on_the_full_profile(chapter: Chapter, hub: HubOfRepositories, book: Path, home: Path) -> NotebookNode:
-    """Return the chapter's notebook, executed as a reader finds it: with unsolved exercises, panels and all.
+def run_on_the_full_profile(chapter: Chapter, hub: HubOfRepositories, book: Path, home: Path) -> None:
+    """Execute the chapter's notebook as a reader finds it: with unsolved exercises, panels and all.
 
     Raises:
         AssertionError: a cell failed that is not meant to; the message names chapter and cell.
@@ -76,21 +75,15 @@ def run_on_the_full_profile(chapter: Chapter, hub: HubOfRepositories, book: Path
         no_proxy="127.0.0.1",
         PYTHONPATH=str(book),
     )
-    started: list[int] = []
-    client = new_client(notebook, book / "chapters", on_cell_start=lambda cell, cell_index: started.append(cell_index))
-    try:
-        execute(client, environment)
-    except Exception as error:  # A failed cell, a timeout, a dead kernel, or no kernel at all.
-        raise AssertionError(f"{chapter.name}: {describe_failure(notebook, started, error)}") from error
-    return notebook
+    fault = execute_and_judge(new_client(notebook, book / "chapters"), environment)
+    assert fault is None, f"{chapter.name}: {fault}"
 
 
 @pytest.mark.slow
 @in_the_lane
 def test_the_chapter_runs_on_the_full_profile(number: str, hub: HubOfRepositories, book: Path, tmp_path: Path):
     chapter = read_chapter(find_chapter(number))
-    notebook = run_on_the_full_profile(chapter, hub, book, tmp_path)
-    assert verdict(notebook) is None
+    run_on_the_full_profile(chapter, hub, book, tmp_path)
     fetched = hub.fetched()
     assert set(fetched) == set(FETCHED[number])
     for repository, files in FETCHED[number].items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import importlib.metadata
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from pretended_versions import install_versions
 
 from aigc_helpers import preflight
 from aigc_helpers.paths import REPOSITORY
@@ -54,19 +54,6 @@ def install_stub(tmp_path: Path, name: str, script: str) -> None:
     stub = tmp_path / "programs" / name
     stub.write_text(f"#!/bin/sh\n{script}\n")
     stub.chmod(0o755)
-
-
-def install_versions(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
-    """Pretend that these versions are installed; None stands for a package that is not."""
-    genuine = importlib.metadata.version
-
-    def version(package: str) -> str:
-        pretended = versions.get(package, genuine)
-        if pretended is None:
-            raise importlib.metadata.PackageNotFoundError(package)
-        return pretended if isinstance(pretended, str) else genuine(package)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
 
 
 def check_named(name: str) -> Check:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -10,23 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pretended_versions import install_versions
 
 from aigc_helpers import colab, preflight, profile
 from aigc_helpers.book import setup
 from aigc_helpers.paths import DATA, REPOSITORY
-
-
-def pretend_versions(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
-    """Pretend that these versions are installed; None stands for a package that is not."""
-    genuine = importlib.metadata.version
-
-    def version(package: str) -> str:
-        pretended = versions.get(package, genuine)
-        if pretended is None:
-            raise importlib.metadata.PackageNotFoundError(package)
-        return pretended if isinstance(pretended, str) else genuine(package)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
 
 
 @pytest.fixture
@@ -47,7 +34,7 @@ def on_colab(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_torchao_that_peft_refuses_is_hidden(
     monkeypatch: pytest.MonkeyPatch, version: str | None, hidden: bool
 ) -> None:
-    pretend_versions(monkeypatch, torchao=version)
+    install_versions(monkeypatch, torchao=version)
     monkeypatch.delitem(sys.modules, "torchao", raising=False)
     assert colab.hide_old_torchao() is hidden
     assert ("torchao" in sys.modules) is hidden
@@ -127,7 +114,7 @@ def test_versions_outside_the_ranges_are_named_and_missing_or_odd_ones_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert setup.outside_ranges() == []
-    pretend_versions(monkeypatch, transformers="5.10.0", peft="1.0", evaluate=None, scipy="unreadable")
+    install_versions(monkeypatch, transformers="5.10.0", peft="1.0", evaluate=None, scipy="unreadable")
     peft, transformers = setup.outside_ranges()
     assert peft.startswith("! peft 1.0 is outside the book's range >=0.20,<1;")
     assert transformers.startswith("! transformers 5.10.0 ") and "超出本书支持的范围" in transformers
@@ -137,7 +124,7 @@ def test_the_versions_seen_on_colab_are_within_the_ranges(monkeypatch: pytest.Mo
     pinned = (REPOSITORY / "tests" / "colab" / "requirements.txt").read_text(encoding="utf-8").split()
     versions = dict(each.split("==") for each in pinned if "==" in each)
     assert len(versions) > 10
-    pretend_versions(monkeypatch, **versions)
+    install_versions(monkeypatch, **versions)
     assert setup.outside_ranges() == []
 
 
@@ -147,7 +134,7 @@ def test_the_versions_seen_on_colab_are_within_the_ranges(monkeypatch: pytest.Mo
 def test_the_doctor_never_advises_on_colab_what_would_break_the_notebook(
     on_colab: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pretend_versions(monkeypatch, ipykernel="6.17.1", jupytext=None, evaluate=None, torch="2.0", scipy="unreadable")
+    install_versions(monkeypatch, ipykernel="6.17.1", jupytext=None, evaluate=None, torch="2.0", scipy="unreadable")
     checks = {check.name: check for check in preflight.run_checks()}
     assert checks["extra: book"].status == "pass"
     assert checks["evaluate"].found.startswith("not installed") and "set-up cell" in checks["evaluate"].remedy_en

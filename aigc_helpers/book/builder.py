@@ -221,7 +221,21 @@ def kernel_environment(**more: str) -> dict[str, str]:
     }
 
 
-def execute(client: NotebookClient, environment: dict[str, str]) -> None:
+def execute_and_judge(client: NotebookClient, environment: dict[str, str]) -> str | None:
+    """Let ``client`` execute its notebook; return why it failed, in one line, or None.
+
+    Whoever executes a chapter comes through here, so that all of them judge alike: see ``verdict``.
+    """
+    started: list[int] = []
+    client.on_cell_start = lambda cell, cell_index: started.append(cell_index)
+    try:
+        _execute(client, environment)
+    except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
+        return _describe_failure(client.nb, started, error)
+    return verdict(client.nb)
+
+
+def _execute(client: NotebookClient, environment: dict[str, str]) -> None:
     """Let ``client`` execute its notebook; what the kernel's process writes to its own stderr stays off the terminal.
 
     There it would break the progress line, even where the process merely aborts while shutting down. If the kernel dies
@@ -249,13 +263,7 @@ def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) 
         ReaderError: a cell failed, took too long or killed the kernel, one tagged ``raises-exception`` did not fail, or
             one wrote something else than a progress bar to stderr.
     """
-    started: list[int] = []
-    client = new_client(notebook, folder, on_cell_start=lambda cell, cell_index: started.append(cell_index))
-    try:
-        execute(client, kernel_environment(**WITHOUT_NETWORK_AND_GPU))
-    except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
-        raise ReaderError(f"{chapter.path}: {describe_failure(notebook, started, error)}") from error
-    fault = verdict(notebook)
+    fault = execute_and_judge(new_client(notebook, folder), kernel_environment(**WITHOUT_NETWORK_AND_GPU))
     if fault:
         raise ReaderError(f"{chapter.path}: {fault}.")
     noise = warnings_on_stderr(notebook)
@@ -289,7 +297,7 @@ def warnings_on_stderr(notebook: NotebookNode) -> list[str]:
     return [line for line in lines if line and not _PROGRESS_BAR.search(line)]
 
 
-def describe_failure(notebook: NotebookNode, started: Sequence[int], error: Exception) -> str:
+def _describe_failure(notebook: NotebookNode, started: Sequence[int], error: Exception) -> str:
     """Return one line: which cell failed (``started`` holds the indices of the cells begun so far), and with what."""
     what = _first_line(f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{error}")
     what = what or type(error).__name__

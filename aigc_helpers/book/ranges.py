@@ -74,7 +74,7 @@ class Run:
         trains: whether the chapter trains at all.
         values: (label, value) of each range check, in their order.
         unequal: labels of the exact checks that failed.
-        errors: what was raised, a line each; such a run is stored only where nothing was trained.
+        errors: what stopped a run with training, a line each; such a run is not stored.
         seconds: how long it took.
     """
 
@@ -118,8 +118,8 @@ def measure(
     for chosen in (plans, [Plan(0, 1, trained=False)]):
         tasks = []
         for chapter in chapters:
-            known = {run.same_as for run in current_runs(chapter, stored)}
-            trains = any(run.trains for run in current_runs(chapter, stored))
+            current = current_runs(chapter, stored)
+            known, trains = {run.same_as for run in current}, any(run.trains for run in current)
             tasks += [(chapter, plan) for plan in chosen if _identity(plan) not in known and (plan.trained or trains)]
         yield from _run_and_store(tasks, folder, stored)
 
@@ -138,7 +138,7 @@ def _run_and_store(tasks: Sequence[tuple[Chapter, Plan]], folder: Path, stored: 
     cells = sum(len(chapter.code_cells) for chapter, _ in tasks)
     at_once, _ = division_of_labour(len(tasks))
     for chapter, run in side_by_side(work, tasks, at_once, cells):
-        if not run.errors or not run.plan.trained:
+        if not run.errors:
             others = [other for other in current_runs(chapter, stored) if other.same_as != run.same_as]
             _store(chapter, [*others, run], stored)
         yield chapter.name, run
@@ -165,7 +165,7 @@ def _run(chapter: Chapter, plan: Plan, folder: Path, progress: Callable[[], None
         )
         execution = execute_watched(notebook, folder, environment, progress, stop, PATIENCE)
         trains = trained.exists()
-    return _as_run(chapter, plan, execution, trains, notebook)
+    return _as_run(chapter, plan, execution, trains)
 
 
 def _after_setup(notebook: NotebookNode) -> int:
@@ -175,7 +175,7 @@ def _after_setup(notebook: NotebookNode) -> int:
     return 0
 
 
-def _as_run(chapter: Chapter, plan: Plan, execution: Execution, trains: bool, notebook: NotebookNode) -> Run:
+def _as_run(chapter: Chapter, plan: Plan, execution: Execution, trains: bool) -> Run:
     python, torch, _ = _identity(plan)
     errors = [execution.error] if execution.error and plan.trained else []
     ranged = [check for check in execution.checks if "value" in check]
@@ -201,7 +201,6 @@ def fingerprint(chapter: Chapter) -> str:
 
     Another range or another line of print needs no new run; another cell does.
     """
-
     digest = hashlib.sha256()
     for cell in chapter.code_cells:
         if not {"setup", "panel", "exercise"} & set(cell.tags):
@@ -256,7 +255,8 @@ def current_runs(chapter: Chapter, stored: Path | None = None) -> list[Run]:
     if not path.is_file():
         return []
     runs = [_read(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [run for run in runs if run.code == fingerprint(chapter)]
+    code = fingerprint(chapter)
+    return [run for run in runs if run.code == code]
 
 
 def _store(chapter: Chapter, runs: Sequence[Run], stored: Path) -> None:

@@ -21,15 +21,13 @@ from aigc_helpers.book.builder import (
     CELL_TIMEOUT,
     assemble,
     clean,
-    describe_failure,
-    execute,
+    execute_and_judge,
     in_language,
     kernel_environment,
     machine_paths,
     new_client,
     notebook_file,
     serialise,
-    verdict,
     warnings_on_stderr,
 )
 from aigc_helpers.book.expect import RECORD_VARIABLE
@@ -195,30 +193,21 @@ def execute_watched(
         stop: set by whoever no longer wants the result; the kernel ends then.
         timeout: seconds for one cell.
     """
-    started: list[int] = []
-    error_line = None
     begun = time.monotonic()
-
-    def on_cell_start(cell: NotebookNode, cell_index: int) -> None:
-        started.append(cell_index)
 
     def on_cell_executed(cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
         memory.look()
         progress()
 
-    hooks = {"on_cell_start": on_cell_start, "on_cell_executed": on_cell_executed}
-    client = new_client(notebook, folder, timeout=timeout, **hooks)
+    client = new_client(notebook, folder, timeout=timeout, on_cell_executed=on_cell_executed)
     checks: tuple[dict[str, Any], ...] = ()
     with _MemoryWatch(client, stop) as memory:
         try:
             with _recorded_checks() as records:
-                try:
-                    execute(client, {**environment, RECORD_VARIABLE: str(records)})
-                    error_line = verdict(notebook)
-                finally:
-                    checks = _read_checks(records)
-        except Exception as error:  # a failed cell, a timeout, a dead kernel, or no kernel at all
-            error_line = describe_failure(notebook, started, error)
+                error_line = execute_and_judge(client, {**environment, RECORD_VARIABLE: str(records)})
+                checks = _read_checks(records)
+        except OSError as error:  # no room for the records
+            error_line = f"the kernel did not start: {error}"
     warnings = tuple(warnings_on_stderr(notebook))
     return Execution(time.monotonic() - begun, memory.peak, checks, error_line, warnings)
 

@@ -5,17 +5,12 @@ A sanitiser that swallows more would let a renamed check, another range or a fai
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbval_run import FAILED, PASSED, nbval
 
-from aigc_helpers.paths import REPOSITORY
-
-SANITISER = REPOSITORY / "tests" / "chapters" / "sanitise.cfg"
 CELL = 'from aigc_helpers.book.expect import expect\n\nexpect(0.63, 0.58, 0.7, "test accuracy: head only")'
 LINE = "✓ test accuracy: head only: 0.63 (expected 0.58–0.70)\n"
 
@@ -23,28 +18,14 @@ LINE = "✓ test accuracy: head only: 0.63 (expected 0.58–0.70)\n"
 def exit_status(stored: str, folder: Path) -> int:
     cell = nbformat.v4.new_code_cell(CELL, execution_count=1, metadata={"tags": ["nbval-check-output"]})
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=stored)]
-    path = folder / "check.ipynb"
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), path)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval-lax",
-        "--nbval-current-env",
-        f"--nbval-sanitize-with={SANITISER}",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [*command, "-q", "-p", "no:cacheprovider", path.name], cwd=folder, env=environment, capture_output=True
-    )
-    return done.returncode
+    return nbval(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), folder / "check.ipynb").returncode
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("digits", ["0.63", "0.6", "1", "-2.5", "3.1e-08"])
 def test_other_digits_pass(digits: str, tmp_path: Path):
-    assert exit_status(LINE.replace("0.63", digits), tmp_path) == 0
+    assert exit_status(LINE.replace("0.63", digits), tmp_path) == PASSED
 
 
 @pytest.mark.slow
@@ -61,4 +42,4 @@ def test_other_digits_pass(digits: str, tmp_path: Path):
     ],
 )
 def test_another_tick_label_range_or_word_fails(old: str, new: str, tmp_path: Path):
-    assert exit_status(LINE.replace(old, new), tmp_path) == 1
+    assert exit_status(LINE.replace(old, new), tmp_path) == FAILED

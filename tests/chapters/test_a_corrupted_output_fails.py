@@ -5,18 +5,15 @@ nbval passes over cells without a count, pictures and unknown tags without a wor
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbval_run import FAILED, PASSED, nbval
 
-from aigc_helpers.paths import CHAPTERS, REPOSITORY
+from aigc_helpers.paths import CHAPTERS
 
 COMPARED = "nbval-check-output"
-PASSED, FAILED = 0, 1  # pytest's exit codes; 5, "nothing collected", is neither
 
 
 def text_outputs(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -28,19 +25,6 @@ def corrupt(output: nbformat.NotebookNode) -> None:
         output.text += "corrupted\n"
     else:
         output.data["text/plain"] += " corrupted"
-
-
-def nbval(notebook: nbformat.NotebookNode, path: Path) -> subprocess.CompletedProcess[str]:
-    nbformat.write(notebook, path)
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        [*command, "-q", "-p", "no:cacheprovider", path.name],
-        cwd=path.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.slow

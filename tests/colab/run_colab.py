@@ -34,7 +34,7 @@ from full_profile_lane import FETCHED, make_repositories, promising, serving, sh
 from nbformat import NotebookNode  # noqa: E402
 from stand_in_files import Files  # noqa: E402
 
-from aigc_helpers.book.builder import assemble, describe_failure, execute, new_client, serialise  # noqa: E402
+from aigc_helpers.book.builder import assemble, execute_and_judge, new_client, serialise  # noqa: E402
 from aigc_helpers.book.repository import repository_address  # noqa: E402
 from aigc_helpers.book.source import Chapter, chapter_paths, find_chapters, read_chapter  # noqa: E402
 from aigc_helpers.files import write_text  # noqa: E402
@@ -151,21 +151,15 @@ def run_chapter(chapter: Chapter, profile: str, python: Path, book: Path, settin
     notebook = assemble(chapter, "en")
     if profile == "full":
         shorten(chapter.number, notebook)
-    started: list[int] = []
-    error_line = None
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         content, home = Path(folder) / "content", Path(folder) / "home"
         content.mkdir(), home.mkdir()
         write_text(content / f"{chapter.name}.ipynb", serialise(notebook))
         environment = colab_environment(python, book, home) | settings
-        client = new_client(notebook, content, on_cell_start=lambda cell, cell_index: started.append(cell_index))
-        client.timeout = CELL_TIMEOUT
+        client = new_client(notebook, content, timeout=CELL_TIMEOUT)
         with kernel_of(python) as client.kernel_name:
-            try:
-                execute(client, environment)
-            except Exception as error:  # A failed cell, a timeout, a dead kernel, or no kernel at all.
-                error_line = describe_failure(notebook, started, error)
+            error_line = execute_and_judge(client, environment)
     seconds = round(time.monotonic() - begun)
     return {
         "profile": profile,
