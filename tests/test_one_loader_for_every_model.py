@@ -6,8 +6,10 @@ neighbour's adapter for a name that did not exist.
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,69 @@ def test_half_an_adapter_is_refused_and_the_model_stays_as_it_was(tmp_path: Path
             use(model, folder)
         assert torch.equal(output(model, "gpt2"), before)
         assert not getattr(model, "peft_config", {})
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"modules_to_save": 3},
+    {"modules_to_save": "lm_head"},
+    {"modules_to_save": [["lm_head"], None]},
+    {"trainable_token_indices": {"wte": [{}, 1]}},
+    {"trainable_token_indices": "all"},
+    {"task_type": ["SEQ_CLS"]},
+    {"bias": ["all"]},
+    {"target_modules": [1, None]},
+    {"target_modules": {"c_attn": 1}},
+    {"layers_to_transform": "all"},
+    {"layers_to_transform": [0, 1], "layers_pattern": "(a+)+"},
+    {"exclude_modules": 7},
+    {"init_lora_weights": {"pissa": 1}},
+    {"rank_pattern": 7},
+    {"r": None},
+    {"lora_alpha": None},
+    {"lora_alpha": True},
+    {"peft_type": None},
+    {"use_dora": "no"},
+    {"target_modules": "((((c_attn"},
+]
+
+
+@pytest.mark.parametrize("chosen", HOSTILE, ids=str)
+def test_settings_of_any_kind_load_or_are_a_sentence(tmp_path: Path, chosen: dict[str, Any]) -> None:
+    folder = saved(tmp_path / "adapter", {})
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | chosen), encoding="utf-8")
+    inspect(folder)
+    for use in (load_adapter, merge, lambda _, source: convert(source, tmp_path / "converted", "peft")):
+        with suppress(ReaderError):
+            use(tiny("gpt2"), folder)
+
+
+def test_a_base_with_another_embedding_is_said_before_a_conversion(tmp_path: Path) -> None:
+    def more_words(base: torch.nn.Module) -> None:
+        base.resize_token_embeddings(WORDS + 3, mean_resizing=False)
+
+    trained("llama", tmp_path / "adapter", more_words)
+    tiny("llama").save_pretrained(tmp_path / "base")
+    message = f"{WORDS + 3} × 16 in the adapter and {WORDS} × 16 there"
+    with pytest.raises(ReaderError, match=message):
+        convert(tmp_path / "adapter", tmp_path / "converted", "peft", tmp_path / "base")
+    (fit,) = [
+        fit for fit in inspect(tmp_path / "adapter", bases=[tmp_path / "base"]).fits if str(tmp_path) in fit.model
+    ]
+    assert not fit.fits and message in fit.reason
+
+
+def test_a_quantised_layer_gets_matrices_that_can_be_multiplied_and_no_merge(tmp_path: Path) -> None:
+    trained("llama", tmp_path / "adapter")
+    model = tiny("llama")
+    for name, layer in model.named_modules():
+        if name.endswith(("q_proj", "down_proj")):
+            layer.weight = torch.nn.Parameter((layer.weight * 100).to(torch.int8), requires_grad=False)
+    with pytest.raises(ReaderError, match="is quantised .int8."):
+        merge(model, tmp_path / "adapter")
+    load_adapter(model, tmp_path / "adapter")
+    matrices = {value.dtype for name, value in model.named_parameters() if ".lora_" in name}
+    assert matrices == {torch.float32}
 
 
 def test_a_name_that_does_not_exist_is_not_its_neighbour(tmp_path: Path) -> None:

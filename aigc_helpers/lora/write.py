@@ -76,7 +76,13 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
             folder = target / component if several else target
             has_magnitudes = any("magnitude" in layer.tensors for layer in layers)
             kept = {name: adapter.settings[name] for name in _KEPT_SETTINGS if adapter.settings.get(name)}
-            config = LoraConfig(**settings_for(layers, use_dora=has_magnitudes) | kept, inference_mode=True)
+            try:
+                config = LoraConfig(**settings_for(layers, use_dora=has_magnitudes) | kept, inference_mode=True)
+            except (ValueError, TypeError) as error:
+                raise ReaderError(
+                    f"{adapter.source} has a setting in {ADAPTER_CONFIG} that PEFT does not take "
+                    f"({first_line(error)}). Mend it, and convert again. Nothing was written."
+                ) from error
             plain = {key: sorted(each) if isinstance(each, set) else each for key, each in config.to_dict().items()}
             tensors = {}
             for layer in layers:

@@ -6,11 +6,11 @@ own, one file would come out at two strengths.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.weights.contents import Contents
 from aigc_helpers.weights.patterns import first_matches, is_plain
@@ -58,8 +58,8 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
         return contents.adapter_config
     text = contents.metadata.get(ADAPTER_METADATA, "{}")
     try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        settings = parse_json(text)
+    except ValueError as error:
         raise ReaderError(
             f"{contents.path}: the settings in its header ({ADAPTER_METADATA}) are no JSON ({first_line(error)}), and "
             "the alphas stand there. Download the file again, or tell its author."
