@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,6 @@ def test_rank_and_alpha_are_pefts(
 
 
 def test_what_the_settings_leave_out_is_pefts_own_default() -> None:
-    assert version("peft") == "0.21.2", "look at peft.utils.other.get_pattern_key and LoraConfig again"
     assert (LoraConfig().r, LoraConfig().lora_alpha) == (DEFAULT_RANK, DEFAULT_ALPHA)
     assert set(strengths({"peft_type": "LORA"}, NAMES, "")) == set(NAMES)
     assert strengths({}, NAMES, "") == {}
