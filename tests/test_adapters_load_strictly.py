@@ -23,6 +23,7 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.images.generate import load_pipeline
 from aigc_helpers.lora.formats import convert
 from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.lora.merge import merge
 from aigc_helpers.lora.targets import check_target_modules
 from aigc_helpers.paths import DATA
 from aigc_helpers.weights.install import install
@@ -110,6 +111,58 @@ def test_no_half_of_an_older_adapter_stays_in_force(
         assert torch.equal(text(), plain)
     pipeline.set_adapters(["default"])
     assert not torch.equal(text(), plain)
+
+
+def unet_weights(pipeline: StableDiffusionPipeline) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in pipeline.unet.named_parameters() if ".lora_" not in name}
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("name", ["default", "another"])
+def test_nothing_is_loaded_over_an_adapter_that_is_fused_and_the_base_comes_back(
+    pipeline: StableDiffusionPipeline, layers: list[Made], tmp_path: Path, rank: int, name: str
+) -> None:
+    base = unet_weights(pipeline)
+    unet = [replace(layer, up=layer.up * 50) for layer in layers if layer.component == "unet"]
+    first = save_kohya(tmp_path / "first.safetensors", unet)
+    second = save_kohya(
+        tmp_path / "second.safetensors",
+        [make("unet", one.path, (len(one.up), *one.down.shape[1:]), rank, 6.0, seed=9) for one in unet],
+    )
+    load_adapter(pipeline, first)
+    pipeline.fuse_lora()
+    for use in (lambda: load_adapter(pipeline, second, name), lambda: merge(pipeline, second)):
+        with pytest.raises(ReaderError, match="'default' is merged .fused.*unfuse_lora"):
+            use()
+    pipeline.unfuse_lora()  # As the message says.
+    load_adapter(pipeline, second, name)
+    assert strengths(pipeline.unet, name) == {one.path: 6.0 / rank for one in unet}
+    pipeline.unload_lora_weights()
+    after = unet_weights(pipeline)
+    assert all(torch.allclose(after[key], value, atol=1e-6) for key, value in base.items())
+    with torch.no_grad():  # The other tests use the same pipeline.
+        for key, value in pipeline.unet.named_parameters():
+            value.copy_(base[key])
+
+
+def test_an_adapter_that_is_loaded_while_others_are_switched_off_is_in_force(
+    pipeline: StableDiffusionPipeline, layers: list[Made], tmp_path: Path
+) -> None:
+    path = save_kohya(tmp_path / "some.safetensors", layers)
+    tokens = torch.arange(2, 10).unsqueeze(0)
+
+    def text() -> torch.Tensor:
+        with torch.no_grad():
+            return pipeline.text_encoder(tokens).last_hidden_state
+
+    load_adapter(pipeline, path)
+    wanted = text()
+    pipeline.disable_lora()
+    assert not torch.equal(text(), wanted)
+    for name in ("default", "another"):
+        load_adapter(pipeline, path, name)
+        assert torch.equal(text(), wanted)
+        pipeline.disable_lora()
 
 
 def test_a_file_that_is_refused_leaves_the_older_adapter_in_place(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,8 @@ def test_diffusers_metadata_hold_rank_and_alpha_of_each_layer(tmp_path: Path) ->
     rank, alpha = told["unet.r"], told["unet.lora_alpha"]
     for layer, wanted in ((f"{BLOCK}.attn2.to_k", (4, 8)), (f"{BLOCK}.attn1.to_q", (2, 2))):
         found = (
-            told["unet.rank_pattern"].get(f"^{layer}", rank),
-            told["unet.alpha_pattern"].get(f"^{layer}", alpha),
+            told["unet.rank_pattern"].get(f"^{re.escape(layer)}", rank),
+            told["unet.alpha_pattern"].get(f"^{re.escape(layer)}", alpha),
         )
         assert found == wanted
     assert told["unet.target_modules"] == sorted([f"{BLOCK}.attn1.to_q", f"{BLOCK}.attn2.to_k"])

@@ -80,8 +80,10 @@ def peft_folder(folder: Path, path: str = LAYER, **settings: object) -> Path:
     [
         ({"peft_type": "IA3"}, "another kind.*IA3"),
         ({"alora_invocation_tokens": [1]}, "only PEFT knows.*alora"),
-        ({"bias": "lora_only"}, "only PEFT knows.*bias"),
-        ({"alpha_pattern": {"(a+)+$": 3}}, "regular expression"),
+        ({"bias": "lora_only"}, "only PEFT's format.*--to peft"),
+        ({"trainable_token_indices": [1]}, "only PEFT's format.*--to peft"),
+        ({"init_lora_weights": "pissa"}, "pissa.*would count twice"),
+        ({"alpha_pattern": {"(a+": 3}}, "no regular expression"),
         ({"lora_alpha": "many"}, "no number"),
     ],
 )

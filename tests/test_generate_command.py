@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from aigc_helpers.cli import main
 from aigc_helpers.images.emoji import BACKGROUNDS, STYLES, load_emoji
@@ -65,6 +67,25 @@ def test_poems_are_printed_with_an_empty_line_between(in_empty_folder, capsys):
     assert main(["generate", "--model", "poet", "--prompt", "春", "-n", "2", "--seed", "3"]) == 0
     assert capsys.readouterr().out == "\n\n".join(write_poems("春", 2, seed=3)) + "\n"
     assert files_in(in_empty_folder) == []
+
+
+@pytest.mark.parametrize("name", ["TYPO.safetensors", "README.md", "nowhere"])
+def test_a_lora_that_is_none_is_not_its_neighbour(name, capsys):
+    assert main(["generate", "--model", "poet", "春", "--lora", str(DATA / "tune_adapter" / name)]) == 1
+    captured = capsys.readouterr()
+    assert name in captured.err
+    assert captured.out == ""
+
+
+def test_a_lora_with_layers_that_the_poet_does_not_have_is_refused(tmp_path, capsys):
+    folder = shutil.copytree(DATA / "tune_adapter", tmp_path / "deep")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    deep = {name.replace(".h.", ".h.1"): tensor.clone() for name, tensor in tensors.items()}
+    save_file(tensors | deep, folder / "adapter_model.safetensors")
+    assert main(["generate", "--model", "poet", "春", "--lora", str(folder)]) == 1
+    captured = capsys.readouterr()
+    assert "has no layer transformer.h.10.attn.c_attn" in captured.err
+    assert captured.out == ""
 
 
 def test_what_the_poet_cannot_read_is_said(capsys):

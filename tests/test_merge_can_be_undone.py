@@ -9,6 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from lora_files import make_for, save_kohya
 
+from aigc_helpers.errors import ReaderError
 from aigc_helpers.images.generate import load_pipeline
 from aigc_helpers.lora.load import load_adapter
 from aigc_helpers.lora.merge import merge
@@ -72,6 +73,33 @@ def test_two_merges_are_undone_the_last_one_first(pipeline: StableDiffusionPipel
             assert not same(weights(pipeline), first)
         assert same(weights(pipeline), first)
     assert same(weights(pipeline), before)
+
+
+def test_the_first_of_two_merges_is_not_undone_under_the_second(pipeline: StableDiffusionPipeline, lora: Path) -> None:
+    before = weights(pipeline)
+    first, second = merge(pipeline, lora, scale=0.5), merge(pipeline, lora, scale=0.25)
+    both = weights(pipeline)
+    with pytest.raises(ReaderError, match="changed since this merge.*the last one first"):
+        first.undo()
+    assert same(weights(pipeline), both)
+    second.undo()
+    first.undo()
+    assert same(weights(pipeline), before)
+
+
+def test_a_merge_is_not_undone_under_a_fused_adapter(pipeline: StableDiffusionPipeline, lora: Path) -> None:
+    before = weights(pipeline)
+    load_adapter(pipeline, lora)
+    merged = merge(pipeline, lora)
+    pipeline.fuse_lora()
+    with pytest.raises(ReaderError, match="changed since this merge"):
+        merged.undo()
+    pipeline.unload_lora_weights()
+    with torch.no_grad():
+        for part in (pipeline.unet, pipeline.text_encoder):
+            prefix = "unet." if part is pipeline.unet else "text_encoder."
+            for name, weight in part.named_parameters():
+                weight.copy_(before[prefix + name])
 
 
 def test_a_scale_of_one_is_what_the_loaded_adapter_does(pipeline: StableDiffusionPipeline, lora: Path) -> None:

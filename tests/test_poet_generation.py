@@ -106,7 +106,7 @@ def test_an_adapter_changes_what_is_written_by_its_scale(adapter):
 
 
 def test_what_is_no_adapter_is_refused(tmp_path):
-    with pytest.raises(ReaderError, match=r"no PEFT adapter: .*adapter_config.json is missing"):
+    with pytest.raises(ReaderError, match="nowhere is neither a file nor a folder"):
         write_poems("春", 1, seed=0, lora=tmp_path / "nowhere")
 
 
@@ -114,7 +114,7 @@ def test_an_adapter_for_another_model_is_refused(adapter, tmp_path):
     other_rank = shutil.copytree(adapter, tmp_path / "other_rank")
     config = (adapter / "adapter_config.json").read_text(encoding="utf-8")
     (other_rank / "adapter_config.json").write_text(config.replace('"r": 2', '"r": 3'), encoding="utf-8")
-    with pytest.raises(ReaderError, match="does not fit this model"):
+    with pytest.raises(ReaderError, match="the rank 3, and its matrices have 2"):
         write_poems("春", 1, seed=0, lora=other_rank)
     with pytest.raises(ReaderError, match="does not fit this model"):
         write_poems("春", 1, seed=0, lora=install("film-adapter"))
@@ -125,14 +125,14 @@ def test_an_adapter_that_lacks_weights_is_refused(adapter, tmp_path):
     weights = load_file(lacking / "adapter_model.safetensors")
     weights.pop(next(name for name in weights if "h.3" in name))
     save_file(weights, lacking / "adapter_model.safetensors")
-    with pytest.raises(ReaderError, match="missing adapter keys"):
+    with pytest.raises(ReaderError, match="lacks a matrix"):
         write_poems("春", 1, seed=0, lora=lacking)
 
 
 def test_a_damaged_adapter_is_refused(adapter, tmp_path):
     damaged = shutil.copytree(adapter, tmp_path / "damaged")
     (damaged / "adapter_model.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(ReaderError, match="or is damaged"):
+    with pytest.raises(ReaderError, match="adapter_model.safetensors"):
         write_poems("春", 1, seed=0, lora=damaged)
 
 

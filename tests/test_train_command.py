@@ -11,7 +11,7 @@ from aigc_helpers.cli import main
 from aigc_helpers.files import sha256_of
 from aigc_helpers.text import adapters
 from aigc_helpers.text.adapters import tune_line_lengths
-from aigc_helpers.text.generate import ADAPTER_FILES, write_poems
+from aigc_helpers.text.generate import write_poems
 from aigc_helpers.text.poems import load_poems
 
 TUNE = "生查子"
@@ -77,7 +77,7 @@ def test_a_tune_that_was_interrupted_goes_on_and_ends_with_the_same_file(tmp_pat
     assert "3 steps" in printed
     assert f"lines of {TUNE} (5-5-5-5-5-5-5-5)" in printed
     assert names_in(tmp_path) == ["undisturbed"], "the checkpoints are gone"
-    assert names_in(undisturbed) == sorted(ADAPTER_FILES)
+    assert names_in(undisturbed) == ["adapter_config.json", "adapter_model.safetensors"]
     config = json.loads((undisturbed / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["base_model_name_or_path"] == "poet", "a path would be this machine's own"
     assert write_poems("春", 1, 0, undisturbed) == write_poems("春", 1, 0, undisturbed / "adapter_model.safetensors")

@@ -93,11 +93,17 @@ def test_bad_input_is_refused_with_what_to_do(base: Translator) -> None:
         translate(model, tokenizer, ["one"], "zh", num_beams=0)
 
 
-@pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
-def test_an_incomplete_adapter_is_refused(tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("adapter_config.json", "adapter_config.json is missing"),
+        ("adapter_model.safetensors", "adapter holds no weight file"),
+    ],
+)
+def test_an_incomplete_adapter_is_refused(tmp_path: Path, missing: str, words: str) -> None:
     folder = shutil.copytree(ADAPTER, tmp_path / "adapter")
     (folder / missing).unlink()
-    with pytest.raises(ReaderError, match=missing):
+    with pytest.raises(ReaderError, match=words):
         load_translator(adapter=folder)
 
 

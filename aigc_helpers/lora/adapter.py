@@ -17,17 +17,17 @@ from typing import Any
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora.names import Layers, component_of, with_dots
 from aigc_helpers.lora.refusals import refuse_other_methods, refuse_pickle
-from aigc_helpers.lora.settings import alpha_of, check_settings
+from aigc_helpers.lora.settings import check_settings
 from aigc_helpers.weights.adapter_keys import (
     Adapter,
     AdapterModule,
     sort_adapter_keys,
 )
+from aigc_helpers.weights.adapter_settings import Strength, settings_of, strengths
 from aigc_helpers.weights.contents import ADAPTER_CONFIG, Contents, read_contents
 from aigc_helpers.weights.family import family_of_adapter
 from aigc_helpers.weights.safetensors_header import quoted
 from aigc_helpers.weights.safetensors_values import read_number
-from aigc_helpers.weights.training_metadata import lora_metadata
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline; the folders of a PEFT adapter for several.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -78,7 +78,7 @@ class LoraAdapter:
         key_formats: whose names the file has.
         metadata: of its header.
         settings: of PEFT's adapter_config.json; empty for other formats.
-        targets: the target modules that the file says it was trained with, per component; as they are named there.
+        said: the settings that hold for each component, whichever format they stand in.
         family: of the models it is for, if the widths tell.
         remarks: sentences for the reader.
     """
@@ -89,7 +89,7 @@ class LoraAdapter:
     key_formats: tuple[str, ...]
     metadata: Mapping[str, str]
     settings: Mapping[str, Any]
-    targets: Mapping[str, tuple[str, ...]]
+    said: Mapping[str, Mapping[str, Any]]
     family: str | None
     remarks: tuple[str, ...]
 
@@ -112,7 +112,7 @@ class LoraAdapter:
             AdapterModule(layer.component, layer.path, "", flattened=False, parts=dict(layer.tensors))
             for layer in self.layers
         ]
-        return Adapter(self.key_formats, tuple(modules), tuple(self.whole_layers))
+        return Adapter(self.key_formats, tuple(modules), dict(self.whole_layers))
 
 
 def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapter:
@@ -140,7 +140,7 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
         key_formats=parts[0].key_formats,
         metadata={key: value for part in parts for key, value in part.metadata.items()},
         settings=parts[0].settings,
-        targets={component: targets for part in parts for component, targets in part.targets.items()},
+        said={component: said for part in parts for component, said in part.said.items()},
         family=next((part.family for part in parts if part.family), None),
         remarks=tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
     )
@@ -156,15 +156,18 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     if adapter is None:
         raise ReaderError(f"{path} holds no LoRA: no tensor has a LoRA's name. aigc inspect {path} says what it is.")
     refuse_other_methods(path, adapter)
+    guessed = {module.component or component_of(module) for module in adapter.modules}
     for module in adapter.modules:
-        module.component = component or component_of(module)
+        # Beside layers that no CLIP has, an encoder that is built as CLIP's is another model's part, such as BART's.
+        module.component = component or (module.component if "" in guessed else component_of(module))
     names = with_dots(adapter.modules, layers)
     places = _places(contents)
     remarks = _remarks(contents.adapter_config)
     settings = {component: _settings(contents, component) for component in {each.component for each in adapter.modules}}
     read = []
+    said = _said(adapter.modules, names, settings, contents)
     for module, name in zip(adapter.modules, names, strict=True):
-        alpha, remark = _alpha(module, name, settings[module.component], contents)
+        alpha, remark = _alpha(module, said.get((module.component, _path_in_settings(module, name))), contents)
         remarks += [remark] if remark else []
         tensors = {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
         read.append(LoraLayer(module.component, name, alpha, tensors))
@@ -176,7 +179,7 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
         key_formats=adapter.key_formats,
         metadata=contents.metadata,
         settings=contents.adapter_config,
-        targets={component: _targets(each) for component, each in settings.items()},
+        said=settings,
         family=family_of_adapter(adapter),
         remarks=tuple(dict.fromkeys(remarks)),
     )
@@ -199,22 +202,46 @@ def _places(contents: Contents) -> dict[str, TensorInFile]:
 
 
 def _settings(contents: Contents, component: str) -> Mapping[str, Any]:
-    settings = contents.adapter_config or lora_metadata(contents.metadata)
-    # save_lora_weights puts the component before each setting, save_lora_adapter does not.
-    prefix = f"{component}."
-    own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
-    check_settings(own or settings, contents.path)
-    return own or settings
+    settings = settings_of(contents, component)
+    check_settings(settings, contents.path)
+    return settings
 
 
-def _targets(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    targets = settings.get("target_modules")
-    if not isinstance(targets, list) or settings.get("layers_to_transform") or settings.get("exclude_modules"):
-        return ()  # A regular expression, or a choice among the layers: the file does not say it in plain names.
-    return tuple(target for target in targets if isinstance(target, str))
+def _said(
+    modules: Sequence[AdapterModule],
+    names: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    contents: Contents,
+) -> dict[tuple[str, str], Strength]:
+    """Return what the settings give to each layer, by component and by the name that PEFT matches there.
+
+    Raises:
+        ReaderError: a setting cannot be followed, or the rank is not that of the matrices.
+    """
+    said = {}
+    for component, some in settings.items():
+        paths = {
+            _path_in_settings(module, name): module
+            for module, name in zip(modules, names, strict=True)
+            if module.component == component
+        }
+        for path, strength in strengths(some, list(paths), contents.path).items():
+            rank = paths[path].parts["down"].shape[0]
+            if strength.rank != rank:
+                raise ReaderError(
+                    f"{contents.path} gives the layer {quoted(path)} the rank {strength.rank}, and its matrices have "
+                    f"{rank}: so its strength, alpha / rank, is not known. The settings are another file's; take those "
+                    "that it was saved with."
+                )
+            said[component, path] = strength
+    return said
 
 
-def _alpha(module: AdapterModule, name: str, settings: Mapping[str, Any], contents: Contents) -> tuple[float, str]:
+def _path_in_settings(module: AdapterModule, name: str) -> str:
+    return name if module.flattened else module.path
+
+
+def _alpha(module: AdapterModule, said: Strength | None, contents: Contents) -> tuple[float, str]:
     rank = module.parts["down"].shape[0]
     stored = module.names.get("alpha")
     for file, header in contents.headers.items():
@@ -225,10 +252,9 @@ def _alpha(module: AdapterModule, name: str, settings: Mapping[str, Any], conten
             if alpha:
                 return alpha, ""
             return float(rank), "An alpha of 0 was read as alpha = rank, as kohya's programs read it."
-    alpha = alpha_of(settings, name if module.flattened else module.path, rank, contents.path)
-    if alpha is None:
+    if said is None:
         return float(rank), "No alpha stands in the file; it was taken as the rank, as all libraries take it."
-    return alpha, ""
+    return said.alpha, ""
 
 
 def _remarks(settings: Mapping[str, Any]) -> list[str]:

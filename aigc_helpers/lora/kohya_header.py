@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aigc_helpers.lora.adapter import LoraAdapter
-from aigc_helpers.lora.settings import ADAPTER_METADATA
+from aigc_helpers.weights.adapter_settings import ADAPTER_METADATA
 from aigc_helpers.weights.family import SD1, SD2, SDXL
 from aigc_helpers.weights.safetensors_header import read_header
 from aigc_helpers.weights.safetensors_values import hash_file

@@ -11,16 +11,29 @@ import torch
 
 from aigc_helpers.errors import ReaderError, nearest_first
 from aigc_helpers.lora.adapter import LoraAdapter, LoraLayer, read_adapter
-from aigc_helpers.lora.models import LORA_LAYERS, models_of, plain_layer, plain_parameters
+from aigc_helpers.lora.internals import is_plain_module
+from aigc_helpers.lora.models import (
+    LORA_LAYERS,
+    models_of,
+    plain_layer,
+    plain_parameters,
+    refuse_changed_base,
+    refuse_merged,
+)
 from aigc_helpers.lora.names import plain_name
-from aigc_helpers.lora.write import open_tensors, peft_magnitude
-from aigc_helpers.weights.contents import Contents
+from aigc_helpers.lora.whole import WholeTensors, refuse_stranger, sort_whole
+from aigc_helpers.lora.write import PEFT_FILE, Read, open_tensors, peft_magnitude
+from aigc_helpers.weights.adapter_keys import PEFT
+from aigc_helpers.weights.adapter_settings import targeted
+from aigc_helpers.weights.contents import ADAPTER_CONFIG, Contents
 from aigc_helpers.weights.family import family_of_model
 from aigc_helpers.weights.fits import fit_contents
 from aigc_helpers.weights.safetensors_header import quoted
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+_HEADS = ("classifier", "score", "qa_outputs")  # What transformers calls a head that is random in a new model.
 
 
 @dataclass(frozen=True)
@@ -48,11 +61,10 @@ class MatchedLayer:
 
 
 class Match(NamedTuple):
-    """An adapter that fits: its layers by component, and the tensors that replace whole layers, by name."""
+    """An adapter that fits: by component its layers and what it replaces, and sentences for the reader."""
 
-    adapter: LoraAdapter
     layers: dict[str, list[MatchedLayer]]
-    whole_layers: dict[str, torch.Tensor]
+    whole: dict[str, WholeTensors]
     remarks: tuple[str, ...]
 
 
@@ -68,8 +80,11 @@ def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
         ReaderError: what ``load_adapter`` raises.
     """
     models = models_of(target)
+    refuse_merged(models)
+    refuse_changed_base(models)
     names = {component: _names(component, model) for component, model in models.items()}
     adapter = _with_component(read_adapter(path, names), models)
+    _refuse_unknown_strength(adapter)
     _check_fit(adapter, models)
     matched: dict[str, list[MatchedLayer]] = {}
     with open_tensors(adapter) as read:
@@ -79,10 +94,29 @@ def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
             magnitude = peft_magnitude(layer, read).clone() if "magnitude" in layer.tensors else None
             name = _find(layer, names[layer.component], path)
             matched.setdefault(layer.component, []).append(MatchedLayer(layer, name, down, up, magnitude))
+        _refuse_shared(adapter, matched)
+        _check_magnitudes(adapter, matched)
         _check_nothing_left_out(adapter, models, matched)
-        whole = _whole_layers(adapter, models, {name: read(place) for name, place in adapter.whole_layers.items()})
-    remarks = [*adapter.remarks, *_check_effect(path, [one for layers in matched.values() for one in layers])]
-    return Match(adapter, matched, whole, tuple(remarks))
+        whole = {
+            component: _whole_of(adapter, component, models[component], layers, names[component], read)
+            for component, layers in matched.items()
+        }
+    remarks = [
+        *adapter.remarks,
+        *_check_effect(path, [one for layers in matched.values() for one in layers]),
+        *(remark for one in whole.values() for remark in one.remarks()),
+        *_remarks_on_head(models, whole),
+    ]
+    return Match(matched, whole, tuple(remarks))
+
+
+def _refuse_unknown_strength(adapter: LoraAdapter) -> None:
+    """Refuse PEFT's tensors without PEFT's settings, where the alphas stand: PEFT itself does not load them either."""
+    if PEFT in adapter.key_formats and not any(adapter.said.values()):
+        raise ReaderError(
+            f"{adapter.source} holds PEFT's tensors, and {ADAPTER_CONFIG} is missing, where their strength stands. Put "
+            f"it beside {PEFT_FILE}, the name under which PEFT saves them, and name the folder. Nothing was loaded."
+        )
 
 
 def _shapes(component: str, model: torch.nn.Module) -> dict[str, _Shape]:
@@ -94,11 +128,7 @@ def _shapes(component: str, model: torch.nn.Module) -> dict[str, _Shape]:
 
 
 def _names(component: str, model: torch.nn.Module) -> dict[str, str]:
-    return {
-        plain_name(component, name): name
-        for name, _ in model.named_modules()
-        if not name.endswith(".base_layer") and ".lora_" not in name
-    }
+    return {plain_name(component, name): name for name, _ in model.named_modules() if is_plain_module(name)}
 
 
 def _with_component(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module]) -> LoraAdapter:
@@ -115,7 +145,7 @@ def _with_component(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module])
         replace(layer, component=model, path=plain_name(model, layer.path) if model else _path_in_file(layer))
         for layer in adapter.layers
     )
-    return replace(adapter, layers=layers)
+    return replace(adapter, layers=layers, said={**adapter.said, model: adapter.said.get(component, {})})
 
 
 def _path_in_file(layer: LoraLayer) -> str:
@@ -125,7 +155,8 @@ def _path_in_file(layer: LoraLayer) -> str:
 def _check_fit(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module]) -> None:
     shapes = {component: _shapes(component, model) for component, model in models.items()}
     contents = Contents(Path("model"), "model", components=dict(shapes))
-    fit = fit_contents(adapter.sorted_keys(), contents, "the model")
+    # What is no LoRA's is compared with the model itself, and with more to say (aigc_helpers.lora.whole).
+    fit = fit_contents(replace(adapter.sorted_keys(), whole_layers={}), contents, "the model")
     if fit.fits:
         return
     here, there = adapter.family, family_of_model(contents.tensors)
@@ -156,19 +187,15 @@ def _check_nothing_left_out(
     adapter: LoraAdapter, models: Mapping[str, torch.nn.Module], matched: Mapping[str, list[MatchedLayer]]
 ) -> None:
     """Compare with what the file says it was trained on: a layer without its matrices would stay the base's."""
-    kept = tuple(adapter.settings.get("modules_to_save") or ())
     for component, layers in matched.items():
-        ends = tuple(f".{target}" for target in adapter.targets.get(component, ()))
-        found = {one.name for one in layers}
-        without = [
+        fitting = [
             name
             for name, layer in models[component].named_modules()
-            if ends
-            and f".{name}".endswith(ends)
-            and isinstance(plain_layer(layer), LORA_LAYERS)
-            and name not in found
-            and not any(f".{each}." in f".{name}." for each in kept)
+            if is_plain_module(name) and isinstance(plain_layer(layer), LORA_LAYERS)
         ]
+        trained = targeted(adapter.said.get(component, {}), fitting, adapter.source)
+        found = {one.name for one in layers}
+        without = sorted(trained - found)
         if without:
             raise ReaderError(
                 f"{adapter.source} was trained on {len(found) + len(without)} layers of this model and has matrices "
@@ -177,24 +204,67 @@ def _check_nothing_left_out(
             )
 
 
-def _whole_layers(
-    adapter: LoraAdapter, models: Mapping[str, torch.nn.Module], tensors: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    kept = adapter.settings.get("modules_to_save") or ()
-    own = plain_parameters(models[""]) if "" in models else {}
-    for name, tensor in tensors.items():
-        if name not in own or not any(f".{each}." in f".{name}" for each in kept):
+def _refuse_shared(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer]]) -> None:
+    """Refuse two layers of the adapter that would end up at one of the model: one of them would be lost."""
+    for layers in matched.values():
+        found: dict[str, MatchedLayer] = {}
+        for one in layers:
+            if one.name in found:
+                raise ReaderError(
+                    f"{adapter.source}: the layers {quoted(found[one.name].layer.path)} and {quoted(one.layer.path)} "
+                    f"both belong to {quoted(one.name)} of this model. The adapter is for a model of several parts; "
+                    "load it into that. Nothing was loaded."
+                )
+            found[one.name] = one
+
+
+def _check_magnitudes(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer]]) -> None:
+    """Refuse a DoRA that lacks some of its magnitudes: PEFT would go on with those of the base."""
+    for component, layers in matched.items():
+        without = [one for one in layers if one.magnitude is None]
+        is_dora = len(without) < len(layers) or adapter.said.get(component, {}).get("use_dora") is True
+        if is_dora and without:
             raise ReaderError(
-                f"{adapter.source}: the tensor {quoted(name)} matches nothing in this model: it is no LoRA's, and no "
-                "layer that the adapter says it replaces (modules_to_save). Load it into the class of model that it "
-                "was trained with."
+                f"{adapter.source} is a DoRA, and {len(without)} of its {len(layers)} layers have no magnitudes, the "
+                f"first being {quoted(without[0].layer.path)}. The file is not whole. Nothing was loaded."
             )
-        if own[name].shape != tensor.shape:
-            raise ReaderError(
-                f"{adapter.source}: {quoted(name)} has the shape {list(tensor.shape)}, and {list(own[name].shape)} "
-                "in this model; a classifier's number of labels is set when the model is made (num_labels)."
-            )
-    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _whole_of(
+    adapter: LoraAdapter,
+    component: str,
+    model: torch.nn.Module,
+    layers: list[MatchedLayer],
+    names: Mapping[str, str],
+    read: Read,
+) -> WholeTensors:
+    several = len(adapter.components) > 1
+    prefix = f"{component}." if several else ""
+    places = {name: place for name, place in adapter.whole_layers.items() if name.startswith(prefix)}
+    strangers = [name for name in adapter.whole_layers if several and name.partition(".")[0] not in adapter.components]
+    places |= {name: adapter.whole_layers[name] for name in strangers}
+    if places and not adapter.settings:
+        refuse_stranger(next(iter(places)), adapter.source)
+    return sort_whole(
+        model,
+        {name.removeprefix(prefix): read(place).clone() for name, place in places.items()},
+        adapter.said.get(component, {}),
+        adapter.source,
+        [one.name for one in layers],
+        lambda module: names.get(plain_name(component, module), module),
+    )
+
+
+def _remarks_on_head(models: Mapping[str, torch.nn.Module], whole: Mapping[str, WholeTensors]) -> list[str]:
+    model, replaced = models.get(""), whole.get("", WholeTensors())
+    heads = (
+        [] if model is None else [name for name in _HEADS if isinstance(getattr(model, name, None), torch.nn.Module)]
+    )
+    return [
+        f"The adapter brings no head: the model's own ({name}) stays. In a model made anew it is random."
+        for name in heads
+        if not any(module.split(".")[0] == name for module in replaced.modules)
+    ]
 
 
 def _check_effect(path: Path, layers: list[MatchedLayer]) -> list[str]:

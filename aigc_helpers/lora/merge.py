@@ -7,6 +7,7 @@ smaller than that and is then lost in part. The sum is made in float32 and round
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora.match import MatchedLayer, match
-from aigc_helpers.lora.models import models_of, plain_layer, plain_parameters
+from aigc_helpers.lora.models import models_of, plain_layer, plain_state
+from aigc_helpers.lora.whole import WholeTensors
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -47,13 +50,23 @@ class Merged:
     """A merge that can be undone; as a context manager it is, at the end."""
 
     roundings: tuple[Rounding, ...]
-    _originals: list[tuple[torch.nn.Parameter, torch.Tensor]]
+    _originals: list[tuple[torch.Tensor, torch.Tensor, int]]  # A weight, what it was, what the merge made of it.
 
     def undo(self) -> None:
-        """Put the weights back that were there before, to the bit. A second call does nothing."""
+        """Put the weights back that were there before, to the bit. A second call does nothing.
+
+        Raises:
+            ReaderError: something has changed them since: what it did would be lost, or undone to a wrong number later.
+        """
+        last = {id(weight): (weight, mark) for weight, _, mark in self._originals}
+        if any(_fingerprint(weight) != mark for weight, mark in last.values()):
+            raise ReaderError(
+                "the weights have been changed since this merge: by another merge, a fused adapter, or training. Undo "
+                "that first, the last one first; then undo this one."
+            )
         with torch.no_grad():
             while self._originals:
-                weight, original = self._originals.pop()
+                weight, original, _ = self._originals.pop()
                 weight.copy_(original)
 
     def __enter__(self) -> Merged:
@@ -74,14 +87,19 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float 
     Args:
         target: a Stable Diffusion pipeline, one of its models, or a model of transformers.
         path: any file or folder that ``load_adapter`` takes.
-        scale: of what the LoRA adds; a head that replaces the model's own is put in whole.
+        scale: of what the LoRA adds; a head or a row that replaces the model's own is put in whole.
 
     Raises:
         ReaderError: as ``load_adapter``; no weight has been changed then.
     """
     found = match(target, Path(path))
     models = models_of(target)
-    roundings, originals = [], []
+    roundings: list[Rounding] = []
+    originals: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for component, layers in found.layers.items():
+        for one in layers:
+            _refuse_quantised(one.name, plain_layer(models[component].get_submodule(one.name)))
+        _refuse_tied(models[component], found.whole[component])
     with torch.no_grad():
         for component, layers in found.layers.items():
             for one in layers:
@@ -91,12 +109,54 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float 
                 originals.append((layer.weight, before))
                 layer.weight.copy_(before.float() + delta)
                 roundings.append(_rounding(component, one, before, layer.weight, delta))
-        for name, tensor in found.whole_layers.items():
-            weight = plain_parameters(models[""])[name]
-            originals.append((weight, weight.detach().clone()))
-            weight.copy_(tensor)
+        for component, whole in found.whole.items():
+            for weight, tensor in _replaced(models[component], whole):
+                originals.append((weight, weight.detach().clone()))
+                weight.copy_(tensor)
     _warn(roundings)
-    return Merged(tuple(roundings), originals)
+    return Merged(tuple(roundings), [(weight, before, _fingerprint(weight)) for weight, before in originals])
+
+
+def _replaced(model: torch.nn.Module, whole: WholeTensors) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield each tensor of the model that the adapter replaces, and what is to stand there."""
+    own = plain_state(model)
+    for module, state in whole.modules.items():
+        for rest, tensor in state.items():
+            yield own[f"{module}.{rest}"], tensor
+    for name, tensor in whole.base.items():
+        yield own[name], tensor
+    for module, rows in whole.rows.items():
+        table = own[f"{module}.weight"]
+        values = table.detach().clone()
+        values[list(rows.indices)] = rows.values.to(table)
+        yield table, values
+
+
+def _fingerprint(weight: torch.Tensor) -> int:
+    return int(torch.hash_tensor(weight.detach().contiguous()).view(torch.int64))  # uint64 has no way to int.
+
+
+def _refuse_tied(model: torch.nn.Module, whole: WholeTensors) -> None:
+    """Refuse a module that shares its weight with another: the adapter has a copy for it alone."""
+    own = plain_state(model)
+    kept = {f"{module}.{rest}" for module, state in whole.modules.items() for rest in state}
+    for key in sorted(kept):
+        tied = [other for other, tensor in own.items() if tensor is own[key] and other not in kept]
+        if tied:
+            raise ReaderError(
+                f"the adapter replaces {key}, which is the same tensor as {tied[0]} in this model (tied weights): "
+                "merged, it would change both. Keep the adapter beside the model (load_adapter), where it has a copy "
+                "of its own."
+            )
+
+
+def _refuse_quantised(name: str, layer: torch.nn.Module) -> None:
+    if not layer.weight.is_floating_point():
+        raise ReaderError(
+            f"the layer {name} is quantised ({str(layer.weight.dtype).removeprefix('torch.')}): no sum can be rounded "
+            "into it. Merge into the model in float32 or bfloat16 and quantise the result, or keep the adapter beside "
+            "it (load_adapter)."
+        )
 
 
 def _delta(one: MatchedLayer, layer: torch.nn.Module, scale: float) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,8 @@ from transformers.pytorch_utils import Conv1D
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora.adapter import COMPONENTS
+from aigc_helpers.lora.internals import layers_of_peft, plain_key
+from aigc_helpers.weights.adapter_settings import changes_base
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -50,9 +53,52 @@ def plain_layer(layer: torch.nn.Module) -> torch.nn.Module:
 
 
 def plain_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Return the model's own parameters by the names that they have without PEFT's layers around them."""
-    return {
-        name.replace(".base_layer.", ".").replace(".original_module.", "."): parameter
-        for name, parameter in model.named_parameters()
-        if ".lora_" not in name and ".modules_to_save." not in name
-    }
+    """Return the model's own parameters by the names that they have without PEFT's layers around them.
+
+    A parameter that two layers share, such as an embedding that is also the output layer, stands under both names.
+    """
+    named = ((plain_key(name), one) for name, one in model.named_parameters(remove_duplicate=False))
+    return {name: one for name, one in named if name is not None}
+
+
+def plain_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the model's own parameters and saved buffers, by the names that they have without PEFT's layers."""
+    named = ((plain_key(name), tensor) for name, tensor in model.state_dict(keep_vars=True).items())
+    return {name: tensor for name, tensor in named if name is not None}
+
+
+def refuse_merged(models: Mapping[str, torch.nn.Module]) -> None:
+    """Refuse models in whose weights an adapter is merged: whatever is loaded then, the way back would be lost.
+
+    PEFT takes a merged adapter out by subtracting what its matrices give at that moment. With other matrices in their
+    place that is another number, and without them nothing; the base would stay wrong for good.
+
+    Raises:
+        ReaderError: the message names the adapter and the call that takes it out.
+    """
+    for model in models.values():
+        merged = {name for layer in layers_of_peft(model) for name in getattr(layer, "merged_adapters", ())}
+        if merged:
+            names = ", ".join(repr(name) for name in sorted(merged))
+            raise ReaderError(
+                f"the adapter {names} is merged (fused) into the weights of this {type(model).__name__}, and could not "
+                "be taken out of them any more. Take it out first, with unfuse_lora() of the pipeline or the model, or "
+                "with unmerge() of each of its LoRA layers. Nothing was changed."
+            )
+
+
+def refuse_changed_base(models: Mapping[str, torch.nn.Module]) -> None:
+    """Refuse models whose weights an adapter that is in them has changed, as PiSSA does when it begins.
+
+    Raises:
+        ReaderError: the message names the adapter.
+    """
+    for model in models.values():
+        for name, config in getattr(model, "peft_config", {}).items():
+            initial = getattr(config, "init_lora_weights", None)
+            if changes_base(initial):
+                raise ReaderError(
+                    f"the adapter {name!r} in this {type(model).__name__} was begun with {initial!r} "
+                    "(init_lora_weights), which took a part out of the base's weights: no other adapter is right on "
+                    "them. Load the model anew. Nothing was changed."
+                )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.lora.internals import layer_of_sdxl
 from aigc_helpers.weights.adapter_keys import AdapterModule
 from aigc_helpers.weights.safetensors_header import quoted
 
@@ -92,15 +93,7 @@ def _flat(component: str, name: str) -> str:
 
 
 def _from_original_blocks(path: str) -> str:
-    from types import SimpleNamespace
-
-    from diffusers.loaders.lora_conversion_utils import _convert_unet_lora_key, _maybe_map_sgm_blocks_to_diffusers
-    from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
-
-    settings = SimpleNamespace(layers_per_block=2)  # Of all Stable Diffusions whose files are named so.
     try:
-        mapped = _maybe_map_sgm_blocks_to_diffusers({f"lora_unet_{path}.lora_down.weight": ""}, settings)
-        (name,) = convert_unet_state_dict_to_peft({_convert_unet_lora_key(key): "" for key in mapped})
+        return layer_of_sdxl(path)
     except (ValueError, IndexError, KeyError) as error:
         raise ReaderError(f"{quoted(path)} is no layer of Stable Diffusion XL's UNet.") from error
-    return name.removesuffix(".lora_A.weight")

@@ -1,8 +1,4 @@
-"""What adapter_config.json and diffusers' ``lora_adapter_metadata`` say about the strength of each layer.
-
-The alphas of single layers stand there under regular expressions. One from a file could run for ever, so they are
-taken by the letter, as PEFT and diffusers write them; one that cannot be is refused, for the strength would be wrong.
-"""
+"""Settings of a LoRA: those that cannot be followed are refused by name, and those that say just these layers made."""
 
 from __future__ import annotations
 
@@ -14,16 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.weights.adapter_settings import initialisation_fault
 from aigc_helpers.weights.safetensors_header import quoted
-
-ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers' key in a file's header.
 
 # Settings of PEFT's LoraConfig that change what is computed, and that only PEFT itself can follow.
 _ONLY_PEFT = (
     *("layer_replication", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config"),
-    *("target_parameters", "trainable_token_indices", "lora_bias", "monteclora_config", "velora_config"),
+    *("target_parameters", "lora_bias", "monteclora_config", "velora_config"),
 )
-_LITERAL = re.compile(r"\^?(?:[\w.-]|\\\.)+\$?")
+BIASES = ("none", "all", "lora_only")
 
 
 class Layer(Protocol):
@@ -46,7 +41,7 @@ def check_settings(settings: Mapping[str, Any], source: Path) -> None:
     """Refuse settings under which the adapter is no plain LoRA.
 
     Raises:
-        ReaderError: another method, or an extension of LoRA that only PEFT knows.
+        ReaderError: another method, an extension of LoRA that only PEFT knows, or a beginning that changed the base.
     """
     method = settings.get("peft_type", "LORA")
     if method != "LORA":
@@ -55,49 +50,35 @@ def check_settings(settings: Mapping[str, Any], source: Path) -> None:
             "peft.PeftModel.from_pretrained."
         )
     used = [name for name in _ONLY_PEFT if settings.get(name)]
-    if used or settings.get("bias") not in (None, "none"):
-        names = ", ".join(used) or f"bias={quoted(settings.get('bias'))}"
+    if settings.get("ensure_weight_tying") and settings.get("modules_to_save"):
+        used.append("ensure_weight_tying")  # What is kept for one module then holds for another, which has no tensor.
+    if used:
         raise ReaderError(
-            f"{source} uses an extension that only PEFT knows ({names}). Load it with peft.PeftModel.from_pretrained."
+            f"{source} uses an extension that only PEFT knows ({', '.join(used)}). Load it with "
+            "peft.PeftModel.from_pretrained."
         )
-
-
-def alpha_of(settings: Mapping[str, Any], path: str, rank: int, source: Path) -> float | None:
-    """Return the alpha that the settings give to a layer, for a scale of alpha / rank; None if they give none.
-
-    A rank-stabilised LoRA's (alpha / √rank, Kalajdzievski 2023) is turned into the plain one of equal strength.
-
-    Raises:
-        ReaderError: an alpha is no number, or stands under a regular expression.
-    """
-    alpha = settings.get("lora_alpha")
-    patterns = settings.get("alpha_pattern")
-    for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
-        if not _LITERAL.fullmatch(pattern):
-            raise ReaderError(
-                f"{source} gives an alpha under the regular expression {quoted(pattern)}, and those of a file are not "
-                "run: one can take for ever. Write the names of the layers in its place."
-            )
-        if _matches(pattern, path):
-            alpha = value
-            break
-    if alpha is None:
-        return None
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not abs(alpha) < 1e300:
-        raise ReaderError(f"{source} says that alpha is {quoted(alpha)}, which is no number. Mend it or train again.")
-    return float(alpha) * rank**0.5 if settings.get("use_rslora") else float(alpha)
+    if settings.get("bias") not in (None, *BIASES):
+        raise ReaderError(
+            f"{source} says that bias is {quoted(settings.get('bias'))}; PEFT knows {', '.join(BIASES)}. Mend it."
+        )
+    fault = initialisation_fault(settings, source)
+    if fault:
+        raise ReaderError(fault)
 
 
 def settings_for(layers: Sequence[Layer], *, use_dora: bool) -> dict[str, Any]:
-    """Return the arguments of peft.LoraConfig under which it makes just these layers, each of its rank and alpha."""
+    """Return the arguments of peft.LoraConfig under which it makes just these layers, each of its rank and alpha.
+
+    A layer with a rank or an alpha of its own is named as a regular expression that matches it alone: from the
+    beginning, for otherwise ``proj_out`` would be that of every block, and with each dot escaped.
+    """
     rank = Counter(layer.rank for layer in layers).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in layers).most_common(1)[0][0]
     return {
         "r": rank,
         "lora_alpha": _whole(alpha),
-        # ^ as in diffusers' own: otherwise proj_out would also be that of every block.
-        "rank_pattern": {f"^{layer.path}": layer.rank for layer in layers if layer.rank != rank},
-        "alpha_pattern": {f"^{layer.path}": _whole(layer.alpha) for layer in layers if layer.alpha != alpha},
+        "rank_pattern": {f"^{re.escape(layer.path)}": layer.rank for layer in layers if layer.rank != rank},
+        "alpha_pattern": {f"^{re.escape(layer.path)}": _whole(layer.alpha) for layer in layers if layer.alpha != alpha},
         "target_modules": sorted(layer.path for layer in layers),
         "use_dora": use_dora,
     }
@@ -112,11 +93,6 @@ def without_empty(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     assumed = {field.name: field.default for field in fields(LoraConfig)}
     return {name: value for name, value in settings.items() if value is not None or assumed.get(name) is not None}
-
-
-def _matches(pattern: str, path: str) -> bool:
-    name = pattern.removesuffix("$").replace("\\.", ".")
-    return path == name[1:] if name.startswith("^") else f".{path}".endswith(f".{name}")
 
 
 def _whole(alpha: float) -> float:

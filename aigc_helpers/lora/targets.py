@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import torch
 from peft import LoraConfig
-from peft.tuners.tuners_utils import check_target_module_exists
 
 from aigc_helpers.errors import ReaderError, nearest_first
+from aigc_helpers.lora.internals import is_target
 from aigc_helpers.lora.models import LORA_LAYERS, plain_layer
 
 
@@ -32,10 +32,10 @@ def check_target_modules(model: torch.nn.Module, targets: Iterable[str]) -> dict
     matches = {}
     for target in targets:
         config = LoraConfig(target_modules=[target])
-        matches[target] = [name for name in fitting if check_target_module_exists(config, name)]
+        matches[target] = [name for name in fitting if is_target(config, name)]
         if matches[target]:
             continue
-        others = [name for name in names if check_target_module_exists(config, name)]
+        others = [name for name in names if is_target(config, name)]
         if others:
             kind = type(model.get_submodule(others[0])).__name__
             inner = sorted({name.removeprefix(f"{others[0]}.") for name in fitting if name.startswith(f"{others[0]}.")})

@@ -16,7 +16,8 @@ from aigc_helpers.files import replacing
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
-from aigc_helpers.lora.settings import ADAPTER_METADATA, settings_for, without_empty
+from aigc_helpers.lora.settings import settings_for, without_empty
+from aigc_helpers.weights.adapter_settings import ADAPTER_METADATA
 from aigc_helpers.weights.contents import ADAPTER_CONFIG
 from aigc_helpers.weights.family import SDXL
 from aigc_helpers.weights.safetensors_header import quoted
@@ -30,7 +31,10 @@ DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE = "adapter_model.safetensors"
 _PEFT_PREFIX = "base_model.model."
 _OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
-_KEPT_SETTINGS = ("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type")
+_KEPT_SETTINGS = (
+    *("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type"),
+    *("trainable_token_indices", "bias"),
+)
 
 
 @contextmanager
@@ -71,8 +75,14 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
             several = len(adapter.components) > 1 or component == "text_encoder_2"
             folder = target / component if several else target
             has_magnitudes = any("magnitude" in layer.tensors for layer in layers)
-            kept = {name: adapter.settings[name] for name in _KEPT_SETTINGS if name in adapter.settings}
-            config = LoraConfig(**settings_for(layers, use_dora=has_magnitudes) | kept, inference_mode=True)
+            kept = {name: adapter.settings[name] for name in _KEPT_SETTINGS if adapter.settings.get(name)}
+            try:
+                config = LoraConfig(**settings_for(layers, use_dora=has_magnitudes) | kept, inference_mode=True)
+            except (ValueError, TypeError) as error:
+                raise ReaderError(
+                    f"{adapter.source} has a setting in {ADAPTER_CONFIG} that PEFT does not take "
+                    f"({first_line(error)}). Mend it, and convert again. Nothing was written."
+                ) from error
             plain = {key: sorted(each) if isinstance(each, set) else each for key, each in config.to_dict().items()}
             tensors = {}
             for layer in layers:
@@ -150,7 +160,16 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
             f"{adapter.source} is for {quoted(model)[1:-1]}. {to.capitalize()}'s format has names only for the UNet "
             "and the text encoders of Stable Diffusion. --to peft keeps it usable with PEFT."
         )
-    if adapter.whole_layers and (to != "peft" or not adapter.settings.get("modules_to_save")):
+    from_peft = bool(adapter.settings)  # What PEFT wrote, PEFT's format takes back.
+    trained = [name for name in ("trainable_token_indices", "modules_to_save") if adapter.settings.get(name)]
+    if adapter.settings.get("bias") not in (None, "none"):
+        trained.append("bias")
+    if to != "peft" and trained:
+        raise ReaderError(
+            f"{adapter.source} was trained with more than LoRA's matrices ({', '.join(trained)}), for which only "
+            "PEFT's format has names. Nothing was written. --to peft keeps it usable with PEFT."
+        )
+    if adapter.whole_layers and (to != "peft" or not from_peft):
         names = ", ".join(quoted(name)[1:-1] for name in list(adapter.whole_layers)[:3])
         raise ReaderError(
             f"{adapter.source} also holds tensors that are no LoRA's ({len(adapter.whole_layers)}, the first: "

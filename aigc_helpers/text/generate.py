@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from pathlib import Path
 
 import torch
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.lora.load import load_adapter
 from aigc_helpers.profile import current_profile
 from aigc_helpers.text.poems import in_lines, run_on
 from aigc_helpers.training.random_state import random_state_kept
 from aigc_helpers.weights.install import install
 from aigc_helpers.weights.quiet import quiet
-
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 _BATCH_SIZE = 100
 
@@ -33,7 +27,7 @@ def write_poems(
         prompt: the first characters, such as ``春``; white space is dropped, and nothing leaves all to the model.
         count: how many poems.
         seed: the same seed, prompt and count give the same poems on the same machine.
-        lora: the folder of a PEFT adapter, or the ``adapter_model.safetensors`` in it.
+        lora: whatever ``load_adapter`` takes: the folder of a PEFT adapter, or the ``adapter_model.safetensors`` in it.
         scale: how much of the adapter to add: 0 is the base model, 1 the adapter as trained.
         folder: the model's folder; None takes the one of the catalog.
 
@@ -49,7 +43,7 @@ def write_poems(
     tokenizer, model = load_poet(folder)
     check_prompt(prompt, tokenizer, model.config.n_positions)
     if lora is not None:
-        model = with_adapter(model, lora, scale)
+        load_adapter(model, lora, scale=scale)
     inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
     texts: list[str] = []
     # transformers would take poems that end before others for padded prompts, and warn.
@@ -101,42 +95,3 @@ def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, context: int) 
             f"the prompt has {length} characters, and the model takes {room} at most. "
             f"Leave out {length - room} or more of them."
         )
-
-
-def with_adapter(model: PreTrainedModel, lora: Path, scale: float) -> PeftModel:
-    """Put a LoRA adapter on ``model``, its effect multiplied by ``scale``.
-
-    Args:
-        model: the base model; its modules are replaced in place.
-        lora: the folder of a PEFT adapter, or the ``adapter_model.safetensors`` in it.
-        scale: 0 leaves the base model's output as it is, 1 adds the adapter as trained.
-
-    Raises:
-        ReaderError: a file is missing or damaged, the adapter was made for another model, or the scale is no finite
-            number.
-    """
-    if not math.isfinite(scale):
-        raise ReaderError(f"a scale of {scale:g} is not possible: it must be a finite number, usually 0 to 1.")
-    folder = lora if lora.is_dir() else lora.parent
-    for name in ADAPTER_FILES:
-        if not (folder / name).is_file():
-            raise ReaderError(
-                f"{lora} is no PEFT adapter: {folder / name} is missing. Name the folder that holds "
-                f"{' and '.join(ADAPTER_FILES)}."
-            )
-    try:
-        with warnings.catch_warnings():
-            # PEFT only warns of weights that the file lacks; such an adapter would quietly do nothing.
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            warnings.simplefilter("ignore", FutureWarning)  # PEFT still asks transformers for an old name.
-            adapted = PeftModel.from_pretrained(model, str(folder))
-    except (RuntimeError, ValueError, KeyError, TypeError, UserWarning, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ReaderError(
-            f"the adapter in {folder} does not fit this model, or is damaged: {reason}. "
-            "Use the model it was trained on."
-        ) from error
-    for module in adapted.modules():
-        if isinstance(module, LoraLayer):
-            module.set_scale("default", scale)
-    return adapted.eval()

@@ -9,9 +9,10 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.lora.whole import MissingRowsError
 from aigc_helpers.profile import current_profile
 from aigc_helpers.text.batches import pad_batch
-from aigc_helpers.text.generate import with_adapter
 from aigc_helpers.text.translation import PREFIXES
 from aigc_helpers.weights.install import install
 from aigc_helpers.weights.quiet import quiet
@@ -43,12 +44,13 @@ def load_translator(
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         try:
-            return tokenizer, with_adapter(model, adapter, 1.0)
-        except IndexError as error:
+            load_adapter(model, adapter)
+        except MissingRowsError as error:
             raise ReaderError(
-                f"the adapter in {adapter} trains rows of the embedding that this model lacks: {error}. Put the "
-                "tokenizer that it was saved with into its folder; the added tokens are in there."
+                f"the adapter in {adapter} trains words that this model's tokenizer lacks. Put the tokenizer that it "
+                "was saved with into its folder; the added tokens are in there."
             ) from error
+        return tokenizer, model
 
 
 def translate(

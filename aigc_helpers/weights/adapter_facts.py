@@ -6,13 +6,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from aigc_helpers.errors import ReaderError
 from aigc_helpers.weights.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule, count_methods
+from aigc_helpers.weights.adapter_settings import Strength, initialisation_fault, missing_head, settings_of, strengths
 from aigc_helpers.weights.contents import ADAPTER_CONFIG, Contents
 from aigc_helpers.weights.safetensors_header import quoted
 from aigc_helpers.weights.safetensors_values import read_number
-from aigc_helpers.weights.training_metadata import lora_metadata, printable
+from aigc_helpers.weights.training_metadata import printable
 
 _KINDS = {"LoRA": "LoRA", "DoRA": "DoRA", "LoHa": "LyCORIS LoHa", "LoKr": "LyCORIS LoKr"}
 _COMPONENTS = {"unet": "UNet ", "text_encoder": "text encoder ", "text_encoder_2": "second text encoder ", "": ""}
@@ -43,7 +44,11 @@ class AdapterFacts:
 def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
     """Return the facts; reads the alphas' few bytes where they stand among the tensors."""
     methods = count_methods(adapter.modules)
-    alphas = [alpha for module in adapter.modules if (alpha := _alpha(module, contents)) is not None]
+    try:
+        said = _said_strengths(adapter, contents)
+    except ReaderError:
+        said = {}  # A remark says why.
+    alphas = [alpha for module in adapter.modules if (alpha := _alpha(module, contents, said)) is not None]
     ranks = Counter(module.rank for module in adapter.modules if module.rank is not None)
     return AdapterFacts(
         kind=" and ".join(_KINDS[method] for method, _ in methods.most_common()),
@@ -51,7 +56,7 @@ def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
         ranks=dict(sorted(ranks.items())),
         alphas=dict(sorted(Counter(alphas).items())),
         layers=_group(adapter.modules),
-        whole_layers=adapter.whole_layers,
+        whole_layers=tuple(adapter.whole_layers),
     )
 
 
@@ -59,39 +64,34 @@ def remarks_on_adapter(adapter: Adapter, facts: AdapterFacts, contents: Contents
     """Return sentences about what needs care before this adapter is used."""
     return [
         *_remarks_on_matrices(adapter),
+        *_remarks_on_settings(adapter, contents),
         *_remarks_on_alphas(adapter, facts.alphas),
         *_remarks_on_loading(adapter),
         *_remarks_on_config(adapter, contents, facts.ranks),
     ]
 
 
-def _alpha(module: AdapterModule, contents: Contents) -> float | None:
+def _alpha(module: AdapterModule, contents: Contents, said: dict[str, dict[str, Strength]]) -> float | None:
     name = module.names.get("alpha")
     for path, header in contents.headers.items():
         if name in header.tensors:
             return read_number(path, header, header.tensors[name])
-    if contents.adapter_config:
-        return _alpha_setting(contents.adapter_config, "", module.path)
-    settings = lora_metadata(contents.metadata)
-    # save_lora_weights puts the component before each setting, save_lora_adapter does not.
-    prefixed = f"{module.component}." if f"{module.component}.lora_alpha" in settings else ""
-    return _alpha_setting(settings, prefixed, module.path)
+    strength = said.get(module.component, {}).get(module.path)
+    return strength.alpha if strength else None
 
 
-def _alpha_setting(settings: dict[str, Any], prefix: str, path: str) -> float | None:
-    patterns = settings.get(f"{prefix}alpha_pattern")
-    for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
-        # PEFT takes it as a regular expression; one from a file could run for ever, so it is taken by the letter.
-        if f".{path}".endswith("." + pattern.removeprefix("^")):
-            return _as_float(alpha)
-    return _as_float(settings.get(f"{prefix}lora_alpha"))
+def _said_strengths(adapter: Adapter, contents: Contents) -> dict[str, dict[str, Strength]]:
+    """Return what the settings give to each layer, by component.
 
-
-def _as_float(value: Any) -> float | None:  # noqa: ANN401 - whatever stands in a configuration.
-    try:
-        return float(value) if isinstance(value, (int, float)) else None
-    except OverflowError:
-        return None
+    Raises:
+        ReaderError: they cannot be followed.
+    """
+    paths: dict[str, list[str]] = defaultdict(list)
+    for module in adapter.modules:
+        paths[module.component].append(module.path)
+    return {
+        component: strengths(settings_of(contents, component), some, contents.path) for component, some in paths.items()
+    }
 
 
 def _group(modules: Iterable[AdapterModule]) -> dict[str, dict[str, int]]:
@@ -156,6 +156,27 @@ def _remarks_on_alphas(adapter: Adapter, alphas: dict[float, int]) -> list[str]:
         remarks.append(f"{without} layers have no alpha; for them it is taken as the rank.")
     if 0.0 in alphas:
         remarks.append("An alpha of 0 stands here; kohya's programs read it as alpha = rank.")
+    return remarks
+
+
+def _remarks_on_settings(adapter: Adapter, contents: Contents) -> list[str]:
+    """Say what in the settings keeps the adapter from being read, or makes its figures need care."""
+    try:
+        _said_strengths(adapter, contents)
+        settings = [settings_of(contents, component) for component in {module.component for module in adapter.modules}]
+    except ReaderError as error:
+        return [f"Its alphas cannot be told: {error}"]
+    faults = dict.fromkeys(
+        fault
+        for each in settings
+        for fault in (
+            initialisation_fault(each, contents.path),
+            missing_head(each, adapter.whole_layers, contents.path),
+        )
+    )
+    remarks = [fault for fault in faults if fault]
+    if any(each.get("use_rslora") for each in settings):
+        remarks.append("Rank-stabilised (alpha / √rank): the alphas are the plain ones of the same strength.")
     return remarks
 
 

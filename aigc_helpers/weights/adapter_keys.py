@@ -147,18 +147,18 @@ class Adapter:
 
     key_formats: tuple[str, ...]
     modules: tuple[AdapterModule, ...]
-    whole_layers: tuple[str, ...]
+    whole_layers: Mapping[str, Shaped]
 
 
 def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
     """Return the adapter that these tensors are, or None if no name is one of a LoRA, LoHa or LoKr."""
     modules: dict[str, AdapterModule] = {}
     formats: Counter[str] = Counter()
-    whole_layers = []
+    whole_layers: dict[str, Shaped] = {}
     for name, tensor in tensors.items():
         ending = _ending(name)
         if ending is None:
-            whole_layers.append(name)
+            whole_layers[name] = tensor
             continue
         stem, part, written_by = ending
         module = modules.get(stem) or modules.setdefault(stem, _module(stem))
@@ -173,7 +173,7 @@ def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
     found = [module for module in modules.values() if set(module.parts) - {"alpha", "magnitude"}]
     if not found:
         return None
-    return Adapter(tuple(each for each, _ in formats.most_common()), tuple(modules.values()), tuple(whole_layers))
+    return Adapter(tuple(each for each, _ in formats.most_common()), tuple(modules.values()), whole_layers)
 
 
 def count_methods(modules: Iterable[AdapterModule]) -> Counter[str]:

@@ -97,6 +97,7 @@ def fit_contents(adapter: Adapter, base: Contents, title: str) -> Fit:
         if component == "unet" and _is_original(module.path for module in modules) != _is_original(tensors):
             return _fit_widths(adapter, tensors, title)
         _compare(modules, tensors, missing, unequal)
+        unequal += _compare_whole(adapter.whole_layers, tensors)
     if not missing and not unequal:
         compared = "all layers compared" if not_compared else f"all {len(adapter.modules)} layers"
         return Fit(title, True, f"{compared} are there, with equal widths{not_compared}")
@@ -161,6 +162,24 @@ def _compare(
             missing.append(quoted(module.path).strip("'\""))
         elif module.sizes and not _is_equal(module, layer):
             unequal.append(_difference(module, layer))
+
+
+def _compare_whole(whole_layers: Mapping[str, Shaped], tensors: Mapping[str, Shaped]) -> list[str]:
+    """Compare what replaces the model's own tensors; one that its file does not hold, as a new head, is no fault."""
+    own = {_inner(name): tensor for name, tensor in tensors.items()}
+    faults = []
+    for name, tensor in whole_layers.items():
+        there = own.get(_inner(name.removeprefix("base_model.model.")))
+        if there is not None and there.shape != tensor.shape:
+            faults.append(
+                f"{quoted(name)[1:-1]} is {_times(tensor.shape)} in the adapter and {_times(there.shape)} there; an "
+                "embedding is resized with model.resize_token_embeddings(n)"
+            )
+    return faults
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _inner(name: str) -> str:

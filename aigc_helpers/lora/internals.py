@@ -1,0 +1,142 @@
+"""What PEFT and diffusers do not promise and this room builds on: in one place, so that a new version is checked once.
+
+Names within a model that has adapters in it, PEFT's rule for target modules, and diffusers' block numbers of SDXL.
+``tests/test_library_internals.py`` names the versions that were looked at.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig
+
+# What PEFT puts around a model's own layer, and into a name; the first that fits is taken out.
+_AROUND = (".token_adapter.base_layer.", ".base_layer.", ".original_module.")
+# What belongs to an adapter, and not to the model.
+_ADDED = (".lora_", ".modules_to_save.", ".trainable_tokens_")
+TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"  # How the rows of an embedding end, in a file.
+COPIED_ROWS = ".token_adapter.trainable_tokens_original"
+COPIES = (".original_module.", ".modules_to_save.")  # In a file: biases=all writes these parts of a head, too.
+
+
+def plain_key(key: str) -> str | None:
+    """Return a parameter's name without PEFT's layers around it; None if it is an adapter's own.
+
+    Example:
+        >>> plain_key("bert.query.base_layer.weight"), plain_key("bert.query.lora_A.default.weight")
+        ('bert.query.weight', None)
+    """
+    if any(added in key for added in _ADDED):
+        return None
+    for around in _AROUND:
+        key = key.replace(around, ".")
+    return key
+
+
+def is_plain_module(name: str) -> bool:
+    """Return whether a module of that name is the model's own, under the name that it has without PEFT."""
+    dotted = f"{name}."
+    return plain_key(dotted) == dotted and not name.endswith(".token_adapter") and ".lora_" not in name
+
+
+def keys_of_layer(layer: str, name: str) -> dict[str, str]:
+    """Return where the adapter ``name`` stands in a model's state: its ``down``, ``up`` and ``magnitude``."""
+    return {
+        "down": f"{layer}.lora_A.{name}.weight",
+        "up": f"{layer}.lora_B.{name}.weight",
+        "magnitude": f"{layer}.lora_magnitude_vector.{name}.weight",
+    }
+
+
+def key_of_copy(module: str, rest: str, name: str) -> str:
+    """Return where a tensor of a module that the adapter ``name`` replaces stands in a model's state."""
+    return f"{module}.modules_to_save.{name}.{rest}"
+
+
+def key_of_rows(module: str, name: str) -> str:
+    """Return where the rows of an embedding that the adapter ``name`` replaces stand in a model's state."""
+    return f"{module}{TOKEN_ROWS}.{name}"
+
+
+def wrapped_by(model: torch.nn.Module, name: str) -> set[str]:
+    """Return the modules that the adapter ``name`` replaces as a whole or in rows."""
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    return {
+        key
+        for key, module in model.named_modules()
+        if isinstance(module, AuxiliaryTrainingWrapper) and name in module._adapters
+        if not getattr(getattr(module, "token_adapter", None), "tied_adapter", None)
+    }
+
+
+def layers_of_peft(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Yield every module that PEFT has put into the model, and that can be switched off or merged."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    for module in model.modules():
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+            yield module
+
+
+def activate(model: torch.nn.Module, name: str | None) -> None:
+    """Make one adapter the only active one, frozen, or none at all, and switch on what was switched off.
+
+    PEFT's own ``set_adapter`` takes no empty list where a head was copied, and lets an embedding look for rows of an
+    adapter that has none.
+    """
+    from peft.functional import set_adapter
+    from peft.tuners.trainable_tokens import TrainableTokensLayer
+
+    for layer in layers_of_peft(model):
+        if layer.disable_adapters:
+            layer.enable_adapters(True)
+    if name is not None:
+        set_adapter(model, name, inference_mode=True)
+    for layer in layers_of_peft(model):
+        has_none = isinstance(layer, TrainableTokensLayer) and name not in layer.trainable_tokens_delta
+        if name is None or has_none:
+            layer.set_adapter([], inference_mode=True)
+
+
+def remove(model: torch.nn.Module, name: str) -> None:
+    """Take an adapter out. Which one is active then is chosen by whoever calls, so PEFT's word on it is not printed."""
+    from peft.functional import delete_adapter
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*was active which is now deleted")
+        delete_adapter(model, name, prefix="lora_")
+    model.peft_config.pop(name)
+
+
+def mark_adapted(model: torch.nn.Module) -> None:
+    """Mark a model as diffusers and transformers mark one with adapters in it."""
+    model._hf_peft_config_loaded = True
+
+
+def is_target(config: LoraConfig, name: str) -> bool:
+    """Return whether PEFT would put a LoRA on the layer of that name."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    return bool(check_target_module_exists(config, name))
+
+
+def layer_of_sdxl(path: str) -> str:
+    """Return a layer's name in diffusers' UNet for one of the original SDXL repository (``input_blocks_4_1_…``).
+
+    Raises:
+        ValueError, IndexError, KeyError: there is no such layer.
+    """
+    from diffusers.loaders.lora_conversion_utils import _convert_unet_lora_key, _maybe_map_sgm_blocks_to_diffusers
+    from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
+
+    settings = SimpleNamespace(layers_per_block=2)  # Of all Stable Diffusions whose files are named so.
+    mapped = _maybe_map_sgm_blocks_to_diffusers({f"lora_unet_{path}.lora_down.weight": ""}, settings)
+    (name,) = convert_unet_state_dict_to_peft({_convert_unet_lora_key(key): "" for key in mapped})
+    return name.removesuffix(".lora_A.weight")
