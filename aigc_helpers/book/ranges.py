@@ -199,7 +199,7 @@ def _significant(value: float) -> float:
 def fingerprint(chapter: Chapter) -> str:
     """Return a hash of what a chapter computes: its code without comments, prose, print, and the ends of its ranges.
 
-    Another range or another line of print needs no new run; another cell does.
+    Another range, another line of print or another address of a helper needs no new run; another cell does.
     """
     digest = hashlib.sha256()
     for cell in chapter.code_cells:
@@ -230,7 +230,12 @@ def _dump(value: Any) -> str:  # noqa: ANN401 - what a field of a syntax tree ho
 
 
 class _WithoutShow(ast.NodeTransformer):
-    """Takes out what a cell only shows: statements that call ``print``, and the ends of the ranges of ``expect``."""
+    """Takes out what computes nothing: statements that call ``print``, the ends of the ranges of ``expect``, and where a
+    helper is imported from.
+    """
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if (node.module or "").startswith("aigc_helpers") else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         prints = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", None) == "print"

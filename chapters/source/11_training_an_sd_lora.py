@@ -781,7 +781,9 @@ trade.axvline(least, color="0.5", linewidth=1)
 trade.annotate("80 % of the base's concepts", (least, 0.98), ha="right", va="top")
 trade.set(xlabel="concept right", ylabel="style right", xlim=(0, 1.02), ylim=(0, 1.02))
 trade.legend(frameon=False)
-alt_en = "Style against concept at scales 0 to 1 for the four runs, from the base, bottom right."
+alt_en = (
+    "Style against concept at scales 0 to 1 for the four runs, from the base, bottom right."
+)
 show(figure, alt_en, "四次训练在强度 0 到 1 时的画风与概念，起点是右下角的基座。")
 
 # %% tags=["nbval-check-output"]
@@ -802,9 +804,13 @@ shown_names = ["rabbit", "watermelon", "rooster", "teapot"]
 strip = {f"{name}, base": lines[0, place] for place, name in enumerate(shown_names)}
 for run, line in zip(runs, lines, strict=True):
     strip |= {f"{name}, {run}": line[4 + n] for n, name in enumerate(shown_names)}
-strip |= {f"{name}, regularised × 0.7": lines[-1, 8 + n] for n, name in enumerate(shown_names)}
+strip |= {
+    f"{name}, regularised × 0.7": lines[-1, 8 + n] for n, name in enumerate(shown_names)
+}
 alt_en = "Rabbit, watermelon, rooster, teapot: base, each run, and the last run at 0.7."
-alt_zh = "兔子、西瓜、公鸡、茶壶：基座画的，每次训练之后画的，以及最后一次在强度 0.7 时画的。"
+alt_zh = (
+    "兔子、西瓜、公鸡、茶壶：基座画的，每次训练之后画的，以及最后一次在强度 0.7 时画的。"
+)
 show_pictures(strip, alt_en, alt_zh, columns=4)
 
 # %% [markdown] lang="en"
