@@ -50,7 +50,7 @@ def sd() -> StableDiffusionPipeline:
 
     ``pipeline("tiger, noto style, blue background").images[0]`` is a picture.
     """
-    from aigc_helpers.images.generate import load_pipeline
+    from aigc_helpers.images import load_pipeline
 
     return load_pipeline()
 
@@ -58,7 +58,7 @@ def sd() -> StableDiffusionPipeline:
 def _load(kind: type, name: str):  # noqa: ANN202 - an instance of ``kind``.
     import torch
 
-    from aigc_helpers.weights.install import install
+    from aigc_helpers.store import install_asset
 
-    folder = install(name, "embedded")
+    folder = install_asset(name, "embedded")
     return kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True).eval()

@@ -1,7 +1,13 @@
-"""What the chapters of the AIGC workbook share: weights, adapters, training, judging.
+"""The library of the AIGC workbook: weight files, adapters, training, judging.
 
-Nothing is imported here, so that ``import aigc_helpers`` stays under 150 ms and needs no torch:
-each room (``aigc_helpers.weights``, ``aigc_helpers.training`` …) imports what it needs when it is first used.
+These functions are the whole path, and the command ``aigc`` is a thin skin over them::
+
+    from aigc_helpers import FitSettings, convert, evaluate, fit, generate, inspect, install, load_adapter, merge
+
+Each room (``aigc_helpers.lora``, ``aigc_helpers.metrics`` …) hands out more. Nothing is imported before it is used, so
+``import aigc_helpers`` stays under 150 ms and needs no torch.
 """
 
-__version__ = "0.1.0"
+from aigc_helpers.lazy import hand_out
+
+__getattr__, __dir__, __all__ = hand_out(__name__, __file__)

@@ -13,6 +13,10 @@ class ReaderError(Exception):
     """
 
 
+class WrongUsageError(ReaderError):
+    """A call, or a command, with arguments that make no sense together. The command line exits with 2."""
+
+
 class UnknownNameError(ReaderError):
     """A chapter, asset or profile that does not exist. The command line exits with 2."""
 

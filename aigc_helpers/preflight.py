@@ -26,8 +26,8 @@ from aigc_helpers.colab import on_colab
 from aigc_helpers.errors import nearest_first
 from aigc_helpers.profile import ENVIRONMENT_VARIABLE, PROFILE_NAMES
 from aigc_helpers.project import DISTRIBUTION, Requirement, find_checkout, read_project, repository_address
+from aigc_helpers.store import store_folder
 from aigc_helpers.versions import satisfies
-from aigc_helpers.weights.store_folder import store_folder
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 HUB_TIMEOUT_SECONDS = 3.0

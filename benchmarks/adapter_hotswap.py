@@ -26,10 +26,10 @@ _RANK = 16
 
 def main() -> None:
     """Print a line per way."""
-    from aigc_helpers.images.generate import load_pipeline
-    from aigc_helpers.lora.load import load_adapter
+    from aigc_helpers.images import load_pipeline
+    from aigc_helpers.lora import load_adapter
     from aigc_helpers.profile import choose_profile
-    from aigc_helpers.weights.quiet import quiet
+    from aigc_helpers.quiet import quiet
 
     choose_profile("embedded")
     pipeline = load_pipeline()

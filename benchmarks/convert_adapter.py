@@ -82,7 +82,7 @@ def _convert_once(source: str, target: str, to: str) -> None:
     import torch  # noqa: F401
     from safetensors.torch import save_file  # noqa: F401
 
-    from aigc_helpers.lora.formats import convert
+    from aigc_helpers.lora import convert
 
     unit = 1 if sys.platform == "darwin" else 1024
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

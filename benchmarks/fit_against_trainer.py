@@ -60,13 +60,12 @@ def run_one(name: str, batch_size: int) -> dict[str, float]:
     from transformers import AutoTokenizer, set_seed
 
     from aigc_helpers.profile import choose_profile
-    from aigc_helpers.text.classification import predict_logits
-    from aigc_helpers.text.reviews import load_reviews
-    from aigc_helpers.weights.install import install
+    from aigc_helpers.store import install_asset
+    from aigc_helpers.text import load_reviews, predict_logits
 
     choose_profile("embedded")
     set_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(install("bert"))
+    tokenizer = AutoTokenizer.from_pretrained(install_asset("bert"))
     model = _lora_bert()
     train, test = load_reviews("train").head(_SNIPPETS), load_reviews("test")
     token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
@@ -81,9 +80,9 @@ def _lora_bert() -> Any:  # noqa: ANN401 - PEFT's models have no common public t
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import AutoModelForSequenceClassification
 
-    from aigc_helpers.weights.install import install
+    from aigc_helpers.store import install_asset
 
-    base = AutoModelForSequenceClassification.from_pretrained(install("bert"), num_labels=2)
+    base = AutoModelForSequenceClassification.from_pretrained(install_asset("bert"), num_labels=2)
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=["query", "value"])
     return get_peft_model(base, config)
 
@@ -97,9 +96,8 @@ def _train_with_fit(
 ) -> dict[str, float]:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from aigc_helpers.text.batches import LengthBatches
-    from aigc_helpers.text.classification import classification_loss
-    from aigc_helpers.training.fit import FitSettings, fit
+    from aigc_helpers.text import LengthBatches, classification_loss
+    from aigc_helpers.training import FitSettings, fit
 
     batches = LengthBatches(token_ids, labels, batch_size, tokenizer.pad_token_id)
     result = fit(model, batches, classification_loss, FitSettings(epochs=_EPOCHS, learning_rate=_LEARNING_RATE))

@@ -22,7 +22,7 @@ _NAMES = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_
 _MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
-from aigc_helpers.weights.inspect import inspect
+from aigc_helpers import inspect
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux.

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from aigc_helpers.weights.install_file import install_file
+from aigc_helpers.store import install_file
 
 _TURNS = 3
 _NAMES = ("decoder.up_blocks.0.weight", "encoder.down_blocks.0.weight")

@@ -33,7 +33,7 @@ _PROMPTS = [
 
 def main() -> None:
     """Print both tables."""
-    from aigc_helpers.images.generate import load_pipeline
+    from aigc_helpers.images import load_pipeline
     from aigc_helpers.profile import choose_profile
 
     choose_profile("embedded")
@@ -47,7 +47,7 @@ def compare_calls(pipeline: StableDiffusionPipeline) -> None:
     import numpy
     import torch
 
-    from aigc_helpers.images.generate import draw_many
+    from aigc_helpers.images import draw_many
 
     def ours(prompts: list[str]) -> list:
         return draw_many(pipeline, prompts, 0, _STEPS, _GUIDANCE)
@@ -77,11 +77,8 @@ def compare_schedulers(pipeline: StableDiffusionPipeline) -> None:
     import numpy
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-    from aigc_helpers.evaluation.clip import load_clip
-    from aigc_helpers.evaluation.drawings import References, judge
-    from aigc_helpers.images.emoji import held_out_colours, load_emoji
-    from aigc_helpers.images.generate import draw_many, read_shown_in_training
-    from aigc_helpers.images.pixels import to_array
+    from aigc_helpers.evaluation import References, judge
+    from aigc_helpers.images import draw_many, held_out_colours, load_clip, load_emoji, read_shown_in_training, to_array
 
     shown = read_shown_in_training()
     emoji = load_emoji().only(shown.concepts)

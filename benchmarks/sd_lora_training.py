@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from aigc_helpers.images.captioned_pictures import CaptionedPictures
+    from aigc_helpers.images import CaptionedPictures
 
 _CONTENDERS = ("plain loop", "latents kept", "text kept", "fit, both kept", "channels last")
 _ROUNDS = 2
@@ -60,9 +60,7 @@ def run_one(contender: str) -> dict[str, Any]:
     from peft import LoraConfig
     from transformers import set_seed
 
-    from aigc_helpers.images.adapters import pictures_for
-    from aigc_helpers.images.emoji import load_emoji
-    from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
+    from aigc_helpers.images import load_emoji, load_pipeline, pictures_for, read_shown_in_training
     from aigc_helpers.profile import choose_profile
 
     choose_profile("embedded")
@@ -84,9 +82,8 @@ def run_one(contender: str) -> dict[str, Any]:
 def _with_fit(pipeline: StableDiffusionPipeline, shown: CaptionedPictures) -> dict[str, Any]:
     from functools import partial
 
-    from aigc_helpers.images.denoising import denoising_loss, encode_pictures, latent_batches
-    from aigc_helpers.images.pixels import to_pixels
-    from aigc_helpers.training.fit import FitSettings, fit
+    from aigc_helpers.images import denoising_loss, encode_pictures, latent_batches, to_pixels
+    from aigc_helpers.training import FitSettings, fit
 
     started = time.perf_counter()
     latents = encode_pictures(pipeline.vae, to_pixels(shown.pictures))
@@ -106,8 +103,7 @@ def _with_plain_loop(
     import torch
     from transformers import set_seed
 
-    from aigc_helpers.images.denoising import LatentBatches, denoising_loss
-    from aigc_helpers.images.pixels import to_pixels
+    from aigc_helpers.images import LatentBatches, denoising_loss, to_pixels
 
     captions = [caption for both in shown.captions for caption in both] + [""]
     count = len(shown.pictures)

@@ -98,7 +98,7 @@ def miniature(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def built_miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the same folder after one real build, kernel and all. Copy it before changing anything in it."""
-    from aigc_helpers.book.builder import build
+    from aigc_helpers.publishing.builder import build
 
     folder = write_miniature(tmp_path_factory.mktemp("built"))
     assert [each.executed for each in build(folder=folder)] == [True]

@@ -15,8 +15,9 @@ from stand_in_stable_diffusion import STABLE_DIFFUSION, stable_diffusion
 from stand_in_t5 import T5, t5
 from stand_in_text_models import BERT, GPT2, bert, gpt2
 
-from aigc_helpers.book.loopback_hub import LoopbackHub
-from aigc_helpers.weights.catalog import AssetFile, load_catalog
+from aigc_helpers.notebook import LoopbackHub
+from aigc_helpers.store import load_catalog
+from aigc_helpers.store.catalog import AssetFile
 
 _BERT_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
 _GPT2_FILES = {"config.json", "model.safetensors"}

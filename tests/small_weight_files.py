@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from aigc_helpers.weights.inspect import Inspection, inspect
+from aigc_helpers import inspect
+from aigc_helpers.inspection import Inspection
 
 BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0"
 KOHYA_BLOCK = "lora_unet_" + BLOCK.replace(".", "_")

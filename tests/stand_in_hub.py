@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from aigc_helpers.book.loopback_hub import LoopbackHub
+from aigc_helpers.notebook import LoopbackHub
 
 _PASSED_ON = ("ETag", "X-Repo-Commit", "X-Error-Code", "Accept-Ranges", "Content-Range", "Content-Length")
 

@@ -21,8 +21,7 @@ from safetensors.torch import save
 from stand_in_files import Files, as_json, byte_pairs, merges_file, never_fetched
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, set_seed
 
-from aigc_helpers.images.backgrounds import caption
-from aigc_helpers.images.emoji import COLOURS, load_emoji
+from aigc_helpers.images import COLOURS, caption, load_emoji
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 

@@ -15,7 +15,7 @@ from stand_in_files import Files, as_json, never_fetched
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import T5Config, T5ForConditionalGeneration, set_seed
 
-from aigc_helpers.text.reviews import load_reviews
+from aigc_helpers.text import load_reviews
 
 T5 = "google-t5/t5-small"
 

@@ -16,8 +16,8 @@ from safetensors.torch import save
 from stand_in_files import Files, as_json, byte_pairs, merges_file, never_fetched
 from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel, set_seed
 
-from aigc_helpers.text.reviews import load_reviews
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
+from aigc_helpers.text import load_reviews
 
 BERT, GPT2 = "google-bert/bert-base-uncased", "openai-community/gpt2"
 
@@ -52,7 +52,7 @@ def bert() -> Files:
         for name, tensor in tensors.items()
         if not name.startswith("cls.predictions.decoder.")  # Tied to the embeddings, and not stored.
     }
-    embedded = install("bert", "embedded")  # Its vocabulary is that of bert-base-uncased.
+    embedded = install_asset("bert", "embedded")  # Its vocabulary is that of bert-base-uncased.
     tokenizer = json.loads((embedded / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer |= {"truncation": None, "padding": None}
     del tokenizer["model"]["type"]

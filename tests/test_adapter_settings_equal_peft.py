@@ -23,13 +23,13 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import save_file
 
+from aigc_helpers import inspect
 from aigc_helpers.cli import main
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.inspection import patterns, strengths, targeted
+from aigc_helpers.inspection.adapter_settings import DEFAULT_ALPHA, DEFAULT_RANK
+from aigc_helpers.lora import convert
 from aigc_helpers.lora.adapter import read_adapter
-from aigc_helpers.lora.formats import convert
-from aigc_helpers.weights import patterns
-from aigc_helpers.weights.adapter_settings import DEFAULT_ALPHA, DEFAULT_RANK, strengths, targeted
-from aigc_helpers.weights.inspect import inspect
 
 NAMES = [
     "proj_out",

@@ -14,9 +14,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from aigc_helpers.evaluation.adapter_trial import AdapterTrial
-from aigc_helpers.images.generate import load_pipeline
-from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.evaluation import AdapterTrial
+from aigc_helpers.images import load_pipeline
+from aigc_helpers.lora import load_adapter
 from aigc_helpers.paths import DATA
 
 KOALA = DATA / "loras" / "koala.safetensors"

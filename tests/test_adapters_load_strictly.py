@@ -20,13 +20,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images.generate import load_pipeline
-from aigc_helpers.lora.formats import convert
-from aigc_helpers.lora.load import load_adapter
-from aigc_helpers.lora.merge import merge
+from aigc_helpers.images import load_pipeline
+from aigc_helpers.lora import convert, load_adapter
+from aigc_helpers.lora.merging import merge
 from aigc_helpers.lora.targets import check_target_modules
 from aigc_helpers.paths import DATA
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
 
 SDXL_LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 NOT_ITS_OWN = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
@@ -278,14 +277,14 @@ def test_the_pipelines_own_calls_go_on_from_there(
 
 
 def test_a_classifiers_head_is_loaded_with_its_adapter_or_refused() -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(install("bert"), num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(install_asset("bert"), num_labels=2)
     loaded = load_adapter(model, DATA / "film_adapter")
     stored = load_file(DATA / "film_adapter" / "adapter_model.safetensors")
     assert loaded.layers == {"": 12}
     assert torch.equal(model.classifier.modules_to_save["default"].weight, stored["base_model.model.classifier.weight"])
     assert any("nothing was fetched" in remark for remark in loaded.remarks)
     with pytest.raises(ReaderError, match="classifier.*matches nothing"):
-        load_adapter(AutoModel.from_pretrained(install("bert")), DATA / "film_adapter")
+        load_adapter(AutoModel.from_pretrained(install_asset("bert")), DATA / "film_adapter")
 
 
 def test_an_adapter_config_imports_nothing(

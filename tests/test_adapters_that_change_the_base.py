@@ -14,12 +14,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import change_settings, move, output, tiny, trained
 
+from aigc_helpers import inspect
 from aigc_helpers.cli import main
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.lora.formats import convert
-from aigc_helpers.lora.load import load_adapter
-from aigc_helpers.lora.merge import merge
-from aigc_helpers.weights.inspect import inspect
+from aigc_helpers.lora import convert, load_adapter
+from aigc_helpers.lora.merging import merge
 
 CHANGES = ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "something new", 3]
 

@@ -28,12 +28,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from aigc_helpers.book.source import find_chapter, read_chapter
-from aigc_helpers.text.batches import LengthBatches
-from aigc_helpers.text.language_modelling import mean_loss
-from aigc_helpers.text.poems import load_regular_shi, poem_token_ids, run_on
-from aigc_helpers.text.reviews import load_reviews
-from aigc_helpers.weights.install import install
+from aigc_helpers.publishing.source import find_chapter, read_chapter
+from aigc_helpers.store import install_asset
+from aigc_helpers.text import LengthBatches, load_regular_shi, load_reviews, mean_loss, poem_token_ids, run_on
 
 TOLERANCE = 1e-5
 
@@ -53,12 +50,12 @@ def chapter() -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def wordpiece() -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(install("bert"))
+    return AutoTokenizer.from_pretrained(install_asset("bert"))
 
 
 @pytest.fixture(scope="module")
 def poet() -> GPT2LMHeadModel:
-    return AutoModelForCausalLM.from_pretrained(install("poet"), dtype=torch.float32, attn_implementation="eager")
+    return AutoModelForCausalLM.from_pretrained(install_asset("poet"), dtype=torch.float32, attn_implementation="eager")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +109,7 @@ def test_masking_is_the_collators(chapter: SimpleNamespace, wordpiece: PreTraine
 
 
 def test_the_shift_is_inside_the_model(poet: GPT2LMHeadModel, quatrains: list[str]) -> None:
-    ids = torch.tensor(poem_token_ids(AutoTokenizer.from_pretrained(install("poet")), quatrains[:1]))
+    ids = torch.tensor(poem_token_ids(AutoTokenizer.from_pretrained(install_asset("poet")), quatrains[:1]))
     with torch.no_grad():
         output = poet(ids, labels=ids)
     by_hand = functional.cross_entropy(output.logits[0, :-1], ids[0, 1:])
@@ -124,7 +121,7 @@ def test_surprises_are_the_loss_and_give_bits_per_character(
     poet: GPT2LMHeadModel,
     quatrains: list[str],
 ) -> None:
-    encoded = poem_token_ids(AutoTokenizer.from_pretrained(install("poet")), quatrains)
+    encoded = poem_token_ids(AutoTokenizer.from_pretrained(install_asset("poet")), quatrains)
     encoded[0] = encoded[0][:9]  # So that there is padding.
     nats = chapter.surprises(poet, encoded)
     assert len(nats) == sum(len(ids) - 1 for ids in encoded)
@@ -190,7 +187,7 @@ def assert_equal_to_bert(chapter: SimpleNamespace, model: BertModel, ids: torch.
 
 
 def test_the_installed_bert_by_hand(chapter: SimpleNamespace, wordpiece: PreTrainedTokenizerBase) -> None:
-    model = AutoModel.from_pretrained(install("bert"), dtype=torch.float32, attn_implementation="eager").eval()
+    model = AutoModel.from_pretrained(install_asset("bert"), dtype=torch.float32, attn_implementation="eager").eval()
     texts = ["Woefully pretentious.", *load_reviews("test")["text"][:7]]
     batch = wordpiece(texts, padding=True, return_tensors="pt")
     assert (batch["attention_mask"] == 0).any()

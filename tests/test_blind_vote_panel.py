@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.panels.blind_vote import EQUAL, LEFT, RIGHT, BlindVotePanel, Trial, run
+from aigc_helpers.panels.blind_vote import EQUAL, LEFT, RIGHT, BlindVotePanel, Trial, blind_trials
 
 COUNT = 40
 TITLES = [f"prompt {number}" for number in range(COUNT)]
@@ -26,7 +26,7 @@ def faults_are_heard(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, COUNT))
 def test_every_pair_comes_once_and_the_candidate_stands_where_it_is_said_to(seed: int, count: int) -> None:
-    trials = run(TITLES[:count], CANDIDATES[:count], OTHERS[:count], seed)
+    trials = blind_trials(TITLES[:count], CANDIDATES[:count], OTHERS[:count], seed)
     assert sorted(trial.number for trial in trials) == list(range(count))
     for trial in trials:
         pair = {trial.candidate: CANDIDATES[trial.number], _other(trial.candidate): OTHERS[trial.number]}
@@ -35,9 +35,9 @@ def test_every_pair_comes_once_and_the_candidate_stands_where_it_is_said_to(seed
 
 
 def test_order_and_sides_follow_the_seed_and_neither_side_is_favoured() -> None:
-    trials = run(TITLES, CANDIDATES, OTHERS, 0)
-    assert trials == run(TITLES, CANDIDATES, OTHERS, 0) != run(TITLES, CANDIDATES, OTHERS, 1)
-    sides = [trial.candidate for seed in range(20) for trial in run(TITLES, CANDIDATES, OTHERS, seed)]
+    trials = blind_trials(TITLES, CANDIDATES, OTHERS, 0)
+    assert trials == blind_trials(TITLES, CANDIDATES, OTHERS, 0) != blind_trials(TITLES, CANDIDATES, OTHERS, 1)
+    sides = [trial.candidate for seed in range(20) for trial in blind_trials(TITLES, CANDIDATES, OTHERS, seed)]
     assert 0.45 < sides.count(LEFT) / len(sides) < 0.55
     assert [trial.number for trial in trials] != list(range(COUNT))
 
@@ -45,7 +45,7 @@ def test_order_and_sides_follow_the_seed_and_neither_side_is_favoured() -> None:
 @pytest.mark.parametrize("lists", [([], [], []), (["one"], ["a"], []), (["one", "two"], ["a"], ["b"])])
 def test_pairs_that_are_none_are_refused(lists: tuple[list[str], ...]) -> None:
     with pytest.raises(ReaderError, match="one of each per pair"):
-        run(*lists, seed=0)
+        blind_trials(*lists, seed=0)
 
 
 def test_the_side_that_is_clicked_is_turned_into_a_vote() -> None:
@@ -54,7 +54,7 @@ def test_the_side_that_is_clicked_is_turned_into_a_vote() -> None:
 
 
 def test_who_always_clicks_the_better_side_gives_the_candidate_every_vote() -> None:
-    panel = BlindVotePanel(run(TITLES[:8], CANDIDATES[:8], OTHERS[:8], 3), "guidance <4>", "guidance 1")
+    panel = BlindVotePanel(blind_trials(TITLES[:8], CANDIDATES[:8], OTHERS[:8], 3), "guidance <4>", "guidance 1")
     for trial in panel.trials:
         assert "guidance" not in panel.view.value  # Blind until the end.
         assert trial.title in panel.view.value
@@ -68,7 +68,7 @@ def test_who_always_clicks_the_better_side_gives_the_candidate_every_vote() -> N
 
 
 def test_nothing_but_ties_has_no_win_rate() -> None:
-    panel = BlindVotePanel(run(TITLES[:2], CANDIDATES[:2], OTHERS[:2], 0), "a", "b")
+    panel = BlindVotePanel(blind_trials(TITLES[:2], CANDIDATES[:2], OTHERS[:2], 0), "a", "b")
     for _ in range(2):
         panel.buttons[EQUAL].click()
     assert "no win rate" in panel.view.value

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from small_weight_files import diffusers_folder, dotted_lora, inspect_saved
 
+from aigc_helpers import inspect
 from aigc_helpers.bounded_json import DEEPEST, parse_json
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images.generate import read_shown_in_training
+from aigc_helpers.images import read_shown_in_training
 from aigc_helpers.training.checkpoint import load_newest_checkpoint
-from aigc_helpers.weights.inspect import inspect
 
 # Strings of the very characters that a count of brackets could stumble over.
 TEXTS = st.text('[]{}"\\ a,:\n/é😀')

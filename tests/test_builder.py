@@ -14,10 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aigc_helpers.book import builder
-from aigc_helpers.book.builder import assemble, build, check
-from aigc_helpers.book.source import find_chapter, read_chapter, solved_source, stub_source
 from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.publishing import builder
+from aigc_helpers.publishing.builder import assemble, build, check
+from aigc_helpers.publishing.source import find_chapter, read_chapter, solved_source, stub_source
 
 NAME = "98_miniature"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.weights.bundle import MANIFEST, bundle, install_bundle
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import bundle, install_asset, install_bundle
+from aigc_helpers.store.bundles import MANIFEST
 
 CONFIG, WEIGHTS = b'{"model_type": "tiny"}', bytes(range(256)) * 40
 FILES = {"config.json": CONFIG, "unet/model.safetensors": WEIGHTS}
@@ -83,7 +83,7 @@ def test_what_is_packed_comes_out_equal(stick: Path, catalog: Path, tmp_path: Pa
     assert set(folders) == {"tiny (embedded)", "either (any)"}
     # The network, here the folder, is not needed any more.
     (tmp_path / "origin" / "config.json").unlink()
-    assert install("tiny", "embedded", catalog=catalog) == folders["tiny (embedded)"]
+    assert install_asset("tiny", "embedded", catalog=catalog) == folders["tiny (embedded)"]
 
 
 def test_the_manifest_tells_people_what_is_on_the_stick(stick: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from aigc_helpers.evaluation.calibration import calibration_error, fit_temperature, reliability_bins
+from aigc_helpers.metrics import calibration_error, fit_temperature, reliability_bins
 
 
 def calibrated(count: int, seed: int = 0) -> tuple[numpy.ndarray, numpy.ndarray]:

@@ -10,14 +10,14 @@ import re
 import nbformat
 import pytest
 
-from aigc_helpers.book.claims import FALSE, HALF_TRUE, TRUE, Claim, Claims, runs, verdict_of
-from aigc_helpers.book.claims_15 import CLAIMS
-from aigc_helpers.book.exercises import Text
-from aigc_helpers.book.source import MarkdownPair, find_chapter, read_chapter
 from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.notebook import FALSE, HALF_TRUE, TRUE, Claim, Claims, Text, claims_of_chapter, runs
+from aigc_helpers.notebook.claims import verdict_of
 from aigc_helpers.paths import CHAPTERS
 from aigc_helpers.profile import Profile
+from aigc_helpers.publishing.source import MarkdownPair, find_chapter, read_chapter
 
+CLAIMS = claims_of_chapter("15")
 LEAST_CLAIMS = 25
 CHAPTER = read_chapter(find_chapter("15"))
 
@@ -29,7 +29,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def set_profile(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     profile = Profile(name=name, device="cpu", dtype_name="float32")
-    monkeypatch.setattr("aigc_helpers.book.claims.current_profile", lambda: profile)
+    monkeypatch.setattr("aigc_helpers.notebook.claims.current_profile", lambda: profile)
 
 
 def some_claims() -> Claims:

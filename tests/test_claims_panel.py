@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from aigc_helpers.book.claims import FALSE, HALF_TRUE, TRUE, Claim, TestedClaim
-from aigc_helpers.book.exercises import Text
+from aigc_helpers.notebook import FALSE, HALF_TRUE, TRUE, Claim, Text
+from aigc_helpers.notebook.claims import TestedClaim
+from aigc_helpers.panels import ClaimsPanel
 from aigc_helpers.panels import claims as panel_module
-from aigc_helpers.panels.claims import ClaimsPanel, Score, run
+from aigc_helpers.panels.claims import Score, run
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,17 @@ from PIL import Image
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.evaluation import clip, drawings, sd
-from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, EmojiSet, Facts, held_out_colours, load_emoji
-from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
-from aigc_helpers.images.looks import in_sepia
+from aigc_helpers.images import (
+    BASE_STYLES,
+    COLOURS,
+    EmojiSet,
+    Facts,
+    held_out_colours,
+    in_sepia,
+    load_emoji,
+    load_pipeline,
+    read_shown_in_training,
+)
 
 pytestmark = pytest.mark.slow
 

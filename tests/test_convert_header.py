@@ -16,8 +16,8 @@ import safetensors.torch
 from lora_files import header_of, make, save_kohya
 from safetensors.torch import load_file
 
-from aigc_helpers.lora.formats import convert
-from aigc_helpers.weights.inspect import inspect
+from aigc_helpers import inspect
+from aigc_helpers.lora import convert
 
 BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0"
 TRAINED = {"ss_seed": "42", "ss_tag_frequency": '{"1_koala": {"koala": 3}}', "modelspec.author": "somebody é"}

@@ -15,10 +15,9 @@ from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.functional import inject_adapter_in_model
 
-from aigc_helpers.images.generate import draw_many, load_pipeline
-from aigc_helpers.lora.formats import convert
-from aigc_helpers.lora.load import load_adapter
-from aigc_helpers.text.generate import load_poet
+from aigc_helpers.images import draw_many, load_pipeline
+from aigc_helpers.lora import convert, load_adapter
+from aigc_helpers.text import load_poet
 
 PROMPT = "tiger, noto style, blue background"
 STEPS = 3

@@ -15,8 +15,8 @@ from lora_files import header_of, make, save_kohya
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from aigc_helpers.lora import convert
 from aigc_helpers.lora.adapter import read_adapter
-from aigc_helpers.lora.formats import convert
 from aigc_helpers.lora.names import kohya_name
 
 # Stable Diffusion 1.5 and XL, as their configurations have them; on the meta device, so without numbers.

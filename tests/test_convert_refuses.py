@@ -14,7 +14,7 @@ from lora_files import make, save_kohya
 from safetensors.torch import load_file, save_file
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.lora.formats import convert
+from aigc_helpers.lora import convert
 from aigc_helpers.paths import DATA
 
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"

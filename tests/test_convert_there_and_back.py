@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from lora_files import Made, make, same_bits, save_kohya, tensors_in
 from safetensors.torch import load_file, save_file
 
+from aigc_helpers.lora import convert
 from aigc_helpers.lora.adapter import read_adapter
-from aigc_helpers.lora.formats import FORMATS, convert
+from aigc_helpers.lora.conversion import FORMATS
 
 LAYERS = [
     ("unet", "conv_in", (6, 4, 3, 3)),

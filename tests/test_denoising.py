@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from aigc_helpers.images.denoising import LatentBatches, denoising_loss
+from aigc_helpers.images import LatentBatches, denoising_loss
 
 PICTURES, LANGUAGES, TOKENS, WIDTH = 50, 2, 3, 4
 EMPTY = torch.full((TOKENS, WIDTH), -1.0)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from aigc_helpers.book.source import find_chapter, read_chapter
+from aigc_helpers.publishing.source import find_chapter, read_chapter
 
 FUNCTIONS = {
     "clean_from_noise",

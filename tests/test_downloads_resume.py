@@ -16,14 +16,14 @@ import pytest
 from faulty_server import Fault, FaultyServer
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights import download as module
-from aigc_helpers.weights.download import download
+from aigc_helpers.store import download
+from aigc_helpers.store import transfer as module
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = random.Random(1).randbytes(280_000)
 DOWNLOAD = (
-    "import sys, pathlib; from aigc_helpers.weights.download import download; "
+    "import sys, pathlib; from aigc_helpers.store.transfer import download; "
     "download(sys.argv[1], pathlib.Path(sys.argv[2]), sha256=sys.argv[3])"
 )
 

@@ -10,17 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import UnknownNameError
-from aigc_helpers.images.backgrounds import background, compose
-from aigc_helpers.images.emoji import (
+from aigc_helpers.images import (
     BASE_STYLES,
     COLOURS,
     HELD_OUT_CONCEPTS,
     STYLES,
     EmojiSet,
+    background,
     held_out_colours,
     load_emoji,
     training_colours,
 )
+from aigc_helpers.images.backgrounds import compose
 
 
 @pytest.fixture(scope="module")

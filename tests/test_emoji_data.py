@@ -11,8 +11,9 @@ from pyarrow import parquet
 
 from aigc_helpers.errors import UnknownNameError
 from aigc_helpers.files import sha256_of
-from aigc_helpers.images.backgrounds import BACKGROUNDS, background, caption, chinese_caption, compose
-from aigc_helpers.pretrain.emoji import EXCLUDED_GROUPS, PACKAGES, shared_concepts
+from aigc_helpers.images import BACKGROUNDS, background, caption
+from aigc_helpers.images.backgrounds import chinese_caption, compose
+from aigc_helpers.pretrain.datasets.emoji import EXCLUDED_GROUPS, PACKAGES, shared_concepts
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "emoji" / "emoji.parquet"
 CONCEPTS = 1234

@@ -12,10 +12,9 @@ import torch
 from aigc_helpers.cli import main
 from aigc_helpers.cli.evaluate import format_figures
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.poet import judge_forms, share_in_form
-from aigc_helpers.text.batches import LengthBatches
-from aigc_helpers.text.generate import load_poet
-from aigc_helpers.text.language_modelling import mean_loss
+from aigc_helpers.evaluation import share_in_form
+from aigc_helpers.evaluation.poet import judge_forms
+from aigc_helpers.text import LengthBatches, load_poet, mean_loss
 
 REGULAR = "春眠不觉晓，\n处处闻啼鸟。\n夜来风雨声，\n花落知多少。"
 ODD, BROKEN = "春眠，\n处处闻啼鸟。", "春眠不觉晓"

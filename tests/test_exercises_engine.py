@@ -12,18 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_helpers.book import exercises
-from aigc_helpers.book.exercises import (
-    Exercise,
-    Mistake,
-    Text,
-    answer_from_source,
-    check_exercise,
-    gives,
-    is_value,
-    mark,
-)
 from aigc_helpers.errors import UnknownNameError
+from aigc_helpers.notebook import Exercise, Mistake, Text, check_exercise, exercises, gives, is_value
+from aigc_helpers.notebook.exercises import answer_from_source, mark
 
 PARAMETERS = Exercise(
     "97-1",
@@ -58,7 +49,7 @@ STUB_LINES = [
 def chapter_97(monkeypatch: pytest.MonkeyPatch):
     module = types.SimpleNamespace(EXERCISES=[PARAMETERS, RANK, FREEZE])
     monkeypatch.setattr(exercises, "exercise_module", lambda number: module if number == "97" else None)
-    monkeypatch.setattr(exercises, "_chapters_with_exercises", lambda: ["97"])
+    monkeypatch.setattr(exercises, "chapters_with", lambda kind: ["97"])
     monkeypatch.setattr(exercises, "_failures", {})
 
 
@@ -233,7 +224,7 @@ def test_no_answer_whatsoever_raises(answer: object):
 
 
 def test_an_exercise_cell_can_be_run_by_the_tests_of_the_book(capsys: pytest.CaptureFixture):
-    source = "from aigc_helpers.book.exercises import check_exercise\nanswer = base + 1\ncheck_exercise('97-2', answer)"
+    source = "from aigc_helpers.notebook import check_exercise\nanswer = base + 1\ncheck_exercise('97-2', answer)"
     assert answer_from_source(source, {"base": 7}) == ("97-2", 8)
     assert capsys.readouterr().out == ""
     with pytest.raises(ValueError, match="calls check_exercise once, this one 0 times"):
@@ -248,7 +239,7 @@ def test_exercises_are_found_in_the_module_of_their_chapter(monkeypatch: pytest.
     monkeypatch.setattr(exercises, "__file__", str(tmp_path / "exercises.py"))
     assert exercises.exercises_of_chapter("96") == []
     (tmp_path / "exercises_96.py").write_text(
-        "from aigc_helpers.book.exercises import Exercise, Text, is_value\n"
+        "from aigc_helpers.notebook.exercises import Exercise, Text, is_value\n"
         "EXERCISES = [Exercise('96-1', Text('a', '甲'), [is_value(1)], [Text('b', '乙')])]\n",
         encoding="utf-8",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from aigc_helpers.book.expect import MEASURE_VARIABLE, RECORD_VARIABLE, expect, expect_close, expect_equal
+from aigc_helpers.notebook import MEASURE_VARIABLE, RECORD_VARIABLE, expect, expect_close, expect_equal
 from aigc_helpers.profile import Profile
 
 
@@ -19,7 +19,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch):
 
 def set_profile(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     profile = Profile(name=name, device="cpu", dtype_name="float32")
-    monkeypatch.setattr("aigc_helpers.book.expect.current_profile", lambda: profile)
+    monkeypatch.setattr("aigc_helpers.notebook.checks.current_profile", lambda: profile)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.panels.families import FamiliesPanel, Family, run
+from aigc_helpers.panels import FamiliesPanel, Family
+from aigc_helpers.panels.families import run
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import torch
 from tiny_training import SETTINGS, PlainModel, TinyBatches, squared_error, tiny_loss, tiny_model, train_tiny
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.training.fit import LOG_FILE, FitSettings, fit
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training import FitSettings, fit, read_log
+from aigc_helpers.training.loop import LOG_FILE
 
 
 def test_the_loss_falls_and_frozen_weights_keep_every_bit() -> None:

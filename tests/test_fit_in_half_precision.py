@@ -13,11 +13,10 @@ from peft import LoraConfig
 from tiny_training import SETTINGS, TinyBatches, tiny_loss, tiny_model
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
-from aigc_helpers.images.denoising import LatentBatches, denoising_loss
-from aigc_helpers.images.generate import draw_many
+from aigc_helpers.images import LatentBatches, denoising_loss, draw_many
 from aigc_helpers.profile import Profile
-from aigc_helpers.training.fit import FitSettings, fit
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
+from aigc_helpers.training import FitSettings, fit
 
 LATENT_SIDE, TEXT_WIDTH, TOKENS = 8, 16, 8
 
@@ -25,7 +24,7 @@ LATENT_SIDE, TEXT_WIDTH, TOKENS = 8, 16, 8
 @pytest.fixture(autouse=True)
 def half_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a GPU has, on the CPU. Accelerate keeps the precision of its first run for the whole process."""
-    monkeypatch.setattr("aigc_helpers.training.fit.current_profile", lambda: Profile("full", "cpu", "bfloat16"))
+    monkeypatch.setattr("aigc_helpers.training.loop.current_profile", lambda: Profile("full", "cpu", "bfloat16"))
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -34,7 +33,7 @@ def half_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def half_precision_pipeline() -> StableDiffusionPipeline:
     """Return a Stable Diffusion of two blocks in bfloat16, with random weights and a LoRA in float32 on the UNet."""
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(install("sd", "embedded") / "tokenizer", model_max_length=TOKENS)
+    tokenizer = AutoTokenizer.from_pretrained(install_asset("sd", "embedded") / "tokenizer", model_max_length=TOKENS)
     text = {"hidden_size": TEXT_WIDTH, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     text |= {"vocab_size": len(tokenizer), "max_position_embeddings": TOKENS}
     pipeline = StableDiffusionPipeline(

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from tiny_training import SETTINGS, PlainModel, TinyBatches, squared_error, train_tiny
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.training import FitSettings, fit, read_log
 from aigc_helpers.training.checkpoint import load_newest_checkpoint
-from aigc_helpers.training.fit import LOG_FILE, FitSettings, fit
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training.loop import LOG_FILE
 
 PROCESSES = 2
 SHARED = FitSettings(epochs=1.5, learning_rate=5e-2, weight_decay=0.1)  # 15 batches: the last step needs another one.

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_training import train_tiny
 
-from aigc_helpers.training.fit import LOG_FILE
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training import read_log
+from aigc_helpers.training.loop import LOG_FILE
 
 _KILLS = 20
 _SLOWED_STEP_SECONDS = 0.02
@@ -41,7 +41,7 @@ def _train_and_save(folder: Path, slowed: bool) -> None:
 @pytest.mark.slow
 def test_twenty_kills_do_not_change_a_bit(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "aigc_helpers.training.fit", "tiny_training"])
+    context.set_forkserver_preload(["torch", "aigc_helpers.training.loop", "tiny_training"])
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     unbroken.mkdir()
     broken.mkdir()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from aigc_helpers.profile import choose_profile
-from aigc_helpers.text.forms import in_lines, line_lengths, load_forms, load_known_texts
+from aigc_helpers.text import in_lines, line_lengths, load_forms, load_known_texts
 
 
 @pytest.fixture(params=["embedded", "full"])

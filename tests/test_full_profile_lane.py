@@ -18,10 +18,11 @@ from stand_in_files import Files
 from stand_in_hub import HubOfRepositories
 from stand_in_text_models import BERT
 
-from aigc_helpers.book.builder import assemble, execute_and_judge, kernel_environment, new_client
-from aigc_helpers.book.source import Chapter, chapter_paths, find_chapter, read_chapter
 from aigc_helpers.paths import REPOSITORY
-from aigc_helpers.weights.catalog import CATALOG, load_catalog
+from aigc_helpers.publishing.builder import assemble, execute_and_judge, kernel_environment, new_client
+from aigc_helpers.publishing.source import Chapter, chapter_paths, find_chapter, read_chapter
+from aigc_helpers.store import load_catalog
+from aigc_helpers.store.catalog import CATALOG
 
 # Chapter 10 asks for Stable Diffusion 1.5 only once a reader has named a LoRA file of theirs.
 NEEDS_A_READERS_FILE = {"10"}

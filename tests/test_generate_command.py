@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from aigc_helpers.cli import main
-from aigc_helpers.images.emoji import BACKGROUNDS, STYLES, load_emoji
+from aigc_helpers.images import BACKGROUNDS, STYLES, load_emoji
 from aigc_helpers.paths import DATA
-from aigc_helpers.text.generate import write_poems
+from aigc_helpers.text import write_poems
 
 pytestmark = pytest.mark.slow
 

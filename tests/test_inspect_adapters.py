@@ -26,9 +26,8 @@ from small_weight_files import (
     zeros,
 )
 
-from aigc_helpers.weights.inspect import inspect
-from aigc_helpers.weights.safetensors_header import read_header
-from aigc_helpers.weights.safetensors_values import read_number
+from aigc_helpers import inspect
+from aigc_helpers.formats import read_header, read_number
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from small_weight_files import (
     torch_zip,
 )
 
+from aigc_helpers import inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.inspect import inspect
 
 
 def test_gguf_is_read_as_far_as_its_tensors(tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ from small_weight_files import (
     zeros,
 )
 
+from aigc_helpers import inspect
 from aigc_helpers.paths import DATA
-from aigc_helpers.weights.inspect import inspect
 
 
 def fit_with(tmp_path: Path, adapter: Tensors, base: Tensors) -> tuple[bool, str]:
     save_file(base, tmp_path / "base.safetensors")
-    fit = inspect_saved(tmp_path, adapter, bases=[tmp_path / "base.safetensors"]).fits[-1]
-    return fit.fits, fit.reason
+    fit = inspect_saved(tmp_path, adapter, bases=[tmp_path / "base.safetensors"]).compatibility[-1]
+    return fit.compatible, fit.reason
 
 
 @pytest.mark.parametrize("make", [kohya_lora, loha, lokr, dora])
@@ -127,21 +127,21 @@ def test_in_the_original_layout_names_are_compared_where_the_adapter_has_it_too(
 
 
 def test_a_pipeline_is_no_base_for_a_language_model_s_adapter(tmp_path: Path) -> None:
-    fit = inspect(DATA / "film_adapter", bases=[diffusers_folder(tmp_path)]).fits[-1]
-    assert not fit.fits
+    fit = inspect(DATA / "film_adapter", bases=[diffusers_folder(tmp_path)]).compatibility[-1]
+    assert not fit.compatible
     assert "a pipeline of several models" in fit.reason
 
 
 def test_a_unet_s_adapter_in_peft_s_names_fits_the_pipeline(tmp_path: Path) -> None:
     adapter = dotted_lora("base_model.model.", ".lora_A.weight", ".lora_B.weight")
-    assert inspect_saved(tmp_path, adapter, bases=[diffusers_folder(tmp_path / "sd")]).fits[-1].fits
+    assert inspect_saved(tmp_path, adapter, bases=[diffusers_folder(tmp_path / "sd")]).compatibility[-1].compatible
 
 
 def test_gpt2_stores_its_matrices_the_other_way_round(tmp_path: Path) -> None:
     name = "base_model.model.transformer.h.0.attn.c_attn"
     adapter = {f"{name}.lora_A.weight": zeros(8, 256), f"{name}.lora_B.weight": zeros(768, 8)}
     save_file(adapter, tmp_path / "adapter_model.safetensors")
-    fits = {fit.model: fit for fit in inspect(tmp_path / "adapter_model.safetensors").fits}
+    fits = {fit.model: fit for fit in inspect(tmp_path / "adapter_model.safetensors").compatibility}
     assert fits["poet"].fits
     assert not fits["clip"].fits
     assert "the adapter is for GPT-2, the model is CLIP" in fits["clip"].reason
@@ -149,8 +149,8 @@ def test_gpt2_stores_its_matrices_the_other_way_round(tmp_path: Path) -> None:
 
 def test_a_base_that_cannot_be_read_does_not_fit_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "page.safetensors").write_bytes(b"<html>")
-    fit = inspect_saved(tmp_path, kohya_lora(768), bases=[tmp_path / "page.safetensors"]).fits[-1]
-    assert not fit.fits and "a web page" in fit.reason
+    fit = inspect_saved(tmp_path, kohya_lora(768), bases=[tmp_path / "page.safetensors"]).compatibility[-1]
+    assert not fit.compatible and "a web page" in fit.reason
 
 
 JSON_VALUES = st.recursive(

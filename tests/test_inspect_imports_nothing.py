@@ -18,7 +18,7 @@ from small_weight_files import dotted_lora
 PROGRAM = """
 import json, socket, sys
 from pathlib import Path
-from aigc_helpers.weights.inspect import inspect
+from aigc_helpers import inspect
 
 def refuse(*arguments, **others):
     raise SystemExit("the network was asked")

@@ -20,8 +20,8 @@ from small_weight_files import (
     inspect_saved,
 )
 
+from aigc_helpers import inspect
 from aigc_helpers.paths import DATA
-from aigc_helpers.weights.inspect import inspect
 
 
 def test_hashes_are_those_of_the_file_and_of_all_after_the_header(tmp_path: Path) -> None:

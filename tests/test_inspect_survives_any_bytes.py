@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from small_weight_files import gguf, torch_zip
 
+from aigc_helpers import inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.inspect import inspect
 
 pytestmark = pytest.mark.slow
 

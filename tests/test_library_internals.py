@@ -15,8 +15,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
 from peft.utils.other import AuxiliaryTrainingWrapper, get_pattern_key
 from tiny_models import tiny, trained
 
-from aigc_helpers.lora.internals import is_plain_module, layer_of_sdxl, plain_key, wrapped_by
-from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.compat import is_plain_module, layer_of_sdxl, plain_key, wrapped_by
+from aigc_helpers.lora import load_adapter
 from aigc_helpers.paths import REPOSITORY
 
 LOOKED_AT = {"peft": "0.21.2", "diffusers": "0.42.1"}

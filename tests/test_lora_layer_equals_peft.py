@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from aigc_helpers.book.source import find_chapter, read_chapter
+from aigc_helpers.publishing.source import find_chapter, read_chapter
 
 TOLERANCE = 1e-6
 DEFINITIONS = {
@@ -122,7 +122,7 @@ def test_dora_is_a_length_per_output_times_a_direction(chapter: dict[str, Any]) 
 
 
 def test_the_four_bits_of_the_chapter_are_those_of_the_stored_results(chapter: dict[str, Any]) -> None:
-    from aigc_helpers.pretrain.lora_relatives import nf4_levels, nf4_round_trip
+    from aigc_helpers.pretrain.experiments.lora_variants import nf4_levels, nf4_round_trip
 
     torch.testing.assert_close(chapter["levels"], nf4_levels(), atol=1e-5, rtol=0)
     torch.manual_seed(0)

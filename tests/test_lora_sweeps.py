@@ -8,11 +8,9 @@ import pytest
 import torch
 from transformers import get_scheduler, set_seed
 
-from aigc_helpers.pretrain import film_task, film_update, lora_relatives, lora_sweep
-from aigc_helpers.text.batches import LengthBatches
-from aigc_helpers.text.classification import classification_loss
-from aigc_helpers.training.fit import FitSettings
-from aigc_helpers.training.log import read_log
+from aigc_helpers.pretrain.experiments import film_task, film_update, lora_sweep, lora_variants
+from aigc_helpers.text import LengthBatches, classification_loss
+from aigc_helpers.training import FitSettings, read_log
 
 
 class TinyClassifier(torch.nn.Module):
@@ -78,28 +76,28 @@ def test_four_bits_keep_zero_and_the_largest_of_each_block_and_are_idempotent() 
     torch.manual_seed(0)
     weight = torch.randn(4, 64)
     weight[:, 3] = 0
-    rounded = lora_relatives.nf4_round_trip(weight)
+    rounded = lora_variants.nf4_round_trip(weight)
     largest = weight.abs().argmax(dim=1, keepdim=True)
     positive = weight.gather(1, largest) > 0  # The levels end at 1 and at -1, so either sign is exact.
     assert torch.equal(rounded.gather(1, largest), weight.gather(1, largest)) and positive.numel() == 4
     assert not rounded[:, 3].any()
     assert all(len(row.unique()) <= 16 for row in rounded)
-    assert torch.equal(lora_relatives.nf4_round_trip(rounded), rounded)
+    assert torch.equal(lora_variants.nf4_round_trip(rounded), rounded)
 
 
 def test_the_best_rate_is_the_lowest_of_equally_good_ones() -> None:
     rows = [{"learning_rate": rate, "accuracy": value} for rate, value in ((1e-2, 0.8), (1e-3, 0.8), (3e-3, 0.7))]
-    assert lora_relatives.best_rate(rows) == 1e-3
+    assert lora_variants.best_rate(rows) == 1e-3
 
 
 def test_every_relative_was_searched_and_then_trained_with_each_seed() -> None:
-    rows = read_log(lora_relatives.RELATIVES_FILE)
-    for name, method in lora_relatives.METHODS.items():
+    rows = read_log(lora_variants.VARIANTS_FILE)
+    for name, method in lora_variants.METHODS.items():
         searched = [row for row in rows if row["method"] == name and row["split"] == "validation"]
         assert sorted(row["learning_rate"] for row in searched) == sorted(method.learning_rates)
         judged = [row for row in rows if row["method"] == name and row["split"] == "test"]
-        assert [row["seed"] for row in judged] == list(lora_relatives.SEEDS)
-        assert {row["learning_rate"] for row in judged} == {lora_relatives.best_rate(searched)}
+        assert [row["seed"] for row in judged] == list(lora_variants.SEEDS)
+        assert {row["learning_rate"] for row in judged} == {lora_variants.best_rate(searched)}
         assert all(row["right"].count("1") / len(row["right"]) == row["accuracy"] for row in judged)
 
 
@@ -124,8 +122,8 @@ def test_the_stored_spectra_are_of_query_and_value_in_each_layer() -> None:
 def test_each_relative_trains_and_says_what_it_took() -> None:
     head = 384 * 384 + 384 + 384 * 2 + 2
     for name, trained in (("prompt tuning", 20 * 384), ("DoRA", 12 * (8 * 768 + 384)), ("QLoRA", 12 * 8 * 768)):
-        rate = lora_relatives.METHODS[name].learning_rates[0]
-        _, row = lora_relatives.train_relative(name, rate, seed=0, snippets=16)
+        rate = lora_variants.METHODS[name].learning_rates[0]
+        _, row = lora_variants.train_variant(name, rate, seed=0, snippets=16)
         assert row["trainable_parameters"] == trained
         assert row["gradient_bytes"] == 4 * (trained + head)
         assert (row["weight_bytes"] < 60e6) == (name == "QLoRA")

@@ -10,9 +10,9 @@ from diffusers import StableDiffusionPipeline
 from lora_files import make_for, save_kohya
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images.generate import load_pipeline
-from aigc_helpers.lora.load import load_adapter
-from aigc_helpers.lora.merge import merge
+from aigc_helpers.images import load_pipeline
+from aigc_helpers.lora import load_adapter
+from aigc_helpers.lora.merging import merge
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.lora.load import load_adapter
-from aigc_helpers.lora.merge import merge
+from aigc_helpers.lora import load_adapter
+from aigc_helpers.lora.merging import merge
 
 WIDTH, RANK = 512, 4
 

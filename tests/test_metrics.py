@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.metrics import F1, Accuracy, Precision, Recall
+from aigc_helpers.metrics import F1, Accuracy, Precision, Recall
 
 classes = st.integers(min_value=0, max_value=3)
 pairs = st.lists(st.tuples(classes, classes), min_size=1, max_size=30)

@@ -13,20 +13,28 @@ import numpy
 import pytest
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation import (
+from aigc_helpers.evaluation import share_in_form
+from aigc_helpers.evaluation.poet import judge_forms
+from aigc_helpers.metrics import (
+    F1,
+    Accuracy,
+    KneserNey,
+    Precision,
+    Recall,
     calibration,
     diversity,
     intervals,
     multiple_testing,
-    perplexity,
     picture_coverage,
     picture_distances,
-    translation_metrics,
     votes,
 )
-from aigc_helpers.evaluation.kneser_ney import KneserNey
-from aigc_helpers.evaluation.metrics import F1, Accuracy, Precision, Recall
-from aigc_helpers.evaluation.poet import judge_forms, share_in_form
+from aigc_helpers.metrics import (
+    language_models as perplexity,
+)
+from aigc_helpers.metrics import (
+    translation as translation_metrics,
+)
 
 Call = Callable[..., object]
 
@@ -236,7 +244,7 @@ def test_a_bootstrap(bad: str) -> None:
 @pytest.mark.parametrize(("hits", "count"), [(0, 0), (3, 2), (-1, 2)])
 def test_a_share(hits: int, count: int) -> None:
     with pytest.raises(ReaderError):
-        intervals.share_interval(hits, count)
+        intervals.wilson_interval(hits, count)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +279,8 @@ def test_no_poems() -> None:
 
 @pytest.mark.slow
 def test_a_clip_score() -> None:
-    from aigc_helpers.evaluation.clip import clip_score, load_clip
+    from aigc_helpers.evaluation import clip_score
+    from aigc_helpers.images import load_clip
 
     clip = load_clip()
     pictures = numpy.zeros((2, 64, 64, 3), numpy.uint8)

@@ -17,8 +17,8 @@ import pytest
 from faulty_server import Fault, FaultyServer
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights import download as module
-from aigc_helpers.weights.download import download
+from aigc_helpers.store import download
+from aigc_helpers.store import transfer as module
 
 CONTENT = random.Random(0).randbytes(20_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -188,7 +188,7 @@ def test_a_disk_that_fills_up_on_the_way_is_said(
 @pytest.mark.skipif(os.name == "nt", reason="limits of a process are POSIX")
 def test_a_quota_is_said_and_the_rest_is_fetched_when_there_is_room(tmp_path: Path) -> None:
     program = (
-        "import resource, sys, pathlib; from aigc_helpers.weights.download import download\n"
+        "import resource, sys, pathlib; from aigc_helpers.store.transfer import download\n"
         "from aigc_helpers.errors import ReaderError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))\n"
         "try: download(sys.argv[1], pathlib.Path(sys.argv[2]))\n"

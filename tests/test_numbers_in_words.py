@@ -13,17 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.text import CAPITAL_DIGITS, CAPITAL_TENS, figures_amount, parse_capital_amount
 from aigc_helpers.text.numerals import (
-    CAPITAL_DIGITS,
-    CAPITAL_TENS,
     LARGEST_AMOUNT,
     LARGEST_NUMBER,
     capital_amount,
     chinese_number,
     english_amount,
     english_number,
-    figures_amount,
-    parse_capital_amount,
 )
 
 amounts = st.integers(1, LARGEST_AMOUNT)

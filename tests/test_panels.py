@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.panels import picture, rank, sampling, scale, sentence
-from aigc_helpers.panels.picture import PictureSettings
+from aigc_helpers.panels import PictureSettings, picture, rank, sampling, scale, sentence
 
 ROWS = [
     {"rank": r, "seed": seed, "trainable_parameters": 1000 * r, "adapter_bytes": 4000 * r, "accuracy": 0.8 + seed / 100}
@@ -45,7 +44,7 @@ def test_the_button_judges_what_stands_in_the_field() -> None:
 
 
 def test_ranks_are_gathered_over_seeds_smallest_first() -> None:
-    summaries = rank.run(ROWS)
+    summaries = rank.rank_summaries(ROWS)
     assert [summary.rank for summary in summaries] == [1, 4]
     assert summaries[0].accuracies == (0.8, 0.81)
     assert summaries[0].mean_accuracy == pytest.approx(0.805)
@@ -62,13 +61,15 @@ def test_the_slider_changes_picture_and_sentence() -> None:
 
 def test_the_three_settings_leave_the_tokens_that_they_should() -> None:
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-    assert sampling.run(logits, 1.0, 0, 1.0).tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05])
-    assert sampling.run(logits, 0.5, 0, 1.0)[0].item() == pytest.approx(0.25 / (0.25 + 0.09 + 0.0225 + 0.0025))
-    assert sampling.run(logits, 1.0, 2, 1.0).tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    assert sampling.sampling_distribution(logits, 1.0, 0, 1.0).tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05])
+    assert sampling.sampling_distribution(logits, 0.5, 0, 1.0)[0].item() == pytest.approx(
+        0.25 / (0.25 + 0.09 + 0.0225 + 0.0025)
+    )
+    assert sampling.sampling_distribution(logits, 1.0, 2, 1.0).tolist() == pytest.approx([0.625, 0.375, 0, 0])
     # The token that crosses the threshold stays.
-    assert sampling.run(logits, 1.0, 0, 0.6).tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    assert sampling.sampling_distribution(logits, 1.0, 0, 0.6).tolist() == pytest.approx([0.625, 0.375, 0, 0])
     # Temperature comes first: sharpened, the first token alone reaches 0.6.
-    assert sampling.run(logits, 0.5, 3, 0.6).tolist() == pytest.approx([1, 0, 0, 0])
+    assert sampling.sampling_distribution(logits, 0.5, 3, 0.6).tolist() == pytest.approx([1, 0, 0, 0])
 
 
 def test_the_sampling_panel_shows_its_sliders_and_writes_with_them() -> None:

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from small_weight_files import torch_zip, zip_around
 
+from aigc_helpers import inspect
 from aigc_helpers.cli import main
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.inspect import inspect
-from aigc_helpers.weights.torch_conversion import convert_torch_file
+from aigc_helpers.formats import convert_torch_file
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch's legacy format begins with it.
 

@@ -13,16 +13,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.images.adapters import (
+from aigc_helpers.images import (
     LORA_FILE,
+    EmojiSet,
+    draw,
+    in_sepia,
+    load_emoji,
     pictures_for,
+    read_shown_in_training,
     save_picture_adapter,
+    sd_folder,
     train_picture_adapter,
+    training_colours,
     unseen_concepts,
 )
-from aigc_helpers.images.emoji import EmojiSet, load_emoji, training_colours
-from aigc_helpers.images.generate import draw, read_shown_in_training, sd_folder
-from aigc_helpers.images.looks import in_sepia
 
 PROMPT = "tiger, noto style, blue background"
 STEPS = 6

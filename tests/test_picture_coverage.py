@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_helpers.evaluation.picture_coverage import nearest, precision_and_recall
+from aigc_helpers.metrics import nearest, precision_and_recall
 
 generators = st.integers(0, 2**32).map(numpy.random.default_rng)
 

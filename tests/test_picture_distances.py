@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_helpers.evaluation.picture_distances import fid, frechet_distance, kid, kid_interval
+from aigc_helpers.metrics import fid, frechet_distance, kid, kid_interval
 
 generators = st.integers(0, 2**32).map(numpy.random.default_rng)
 

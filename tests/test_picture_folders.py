@@ -14,8 +14,8 @@ from PIL import Image
 
 from aigc_helpers.cli import main
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.images import draw
 from aigc_helpers.images.captioned_pictures import read_captioned_pictures
-from aigc_helpers.images.generate import draw
 
 SIDE = 64
 

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images.generate import draw, draw_many, load_pipeline, read_shown_in_training, sd_folder
+from aigc_helpers.images import draw, draw_many, load_pipeline, read_shown_in_training, sd_folder
 from aigc_helpers.paths import DATA
-from aigc_helpers.weights.catalog import CATALOG
+from aigc_helpers.store.catalog import CATALOG
 
 pytestmark = pytest.mark.slow
 

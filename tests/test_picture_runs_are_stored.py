@@ -6,9 +6,15 @@ from itertools import groupby
 
 from PIL import Image
 
-from aigc_helpers.images.adapters import SEPIA
-from aigc_helpers.pretrain.picture_adapters import RANK_FILE, RANKS, STYLE_FILE, STYLE_PICTURES, STYLE_RUNS
-from aigc_helpers.training.log import read_log
+from aigc_helpers.images import SEPIA
+from aigc_helpers.pretrain.experiments.picture_adapters import (
+    RANK_FILE,
+    RANKS,
+    STYLE_FILE,
+    STYLE_PICTURES,
+    STYLE_RUNS,
+)
+from aigc_helpers.training import read_log
 
 
 def test_every_rank_has_its_run() -> None:

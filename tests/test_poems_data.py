@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from aigc_helpers.files import sha256_of
-from aigc_helpers.pretrain import poems
+from aigc_helpers.pretrain.datasets import poems
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "poems"
 COUNTS = {"tang": 49_866, "song": 40_000, "ci": 7_013}

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.pretrain.poet import CONTEXT, LONGEST_POEM, build_model, build_tokenizer
-from aigc_helpers.text.poems import load_poems, load_regular_shi, parse_poem, run_on
+from aigc_helpers.pretrain.models.poet import CONTEXT, LONGEST_POEM, build_model, build_tokenizer
+from aigc_helpers.text import load_poems, load_regular_shi, parse_poem, run_on
 
 SPRING = "春眠不觉晓，\n处处闻啼鸟。\n夜来风雨声，\n花落知多少。"
 CHARACTERS = "春眠不觉晓处闻啼鸟夜来风雨声花落知多少"

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import sha256_of
 from aigc_helpers.paths import DATA
-from aigc_helpers.text.generate import check_prompt, load_poet, write_poems
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
+from aigc_helpers.text import load_poet, write_poems
+from aigc_helpers.text.generate import check_prompt
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ def adapter(tmp_path_factory) -> Path:
 
 
 def test_the_files_are_the_catalogs_and_the_cards_small_and_in_half_precision():
-    assert install("poet") == POET
+    assert install_asset("poet") == POET
     assert {tensor.dtype for tensor in load_file(POET / "model.safetensors").values()} == {torch.float16}
     files = [path for path in POET.iterdir() if path.name != "README.md"]
     assert sum(path.stat().st_size for path in files) <= 10 * 2**20
@@ -117,7 +118,7 @@ def test_an_adapter_for_another_model_is_refused(adapter, tmp_path):
     with pytest.raises(ReaderError, match="the rank 3, and its matrices have 2"):
         write_poems("春", 1, seed=0, lora=other_rank)
     with pytest.raises(ReaderError, match="does not fit this model"):
-        write_poems("春", 1, seed=0, lora=install("film-adapter"))
+        write_poems("春", 1, seed=0, lora=install_asset("film-adapter"))
 
 
 def test_an_adapter_that_lacks_weights_is_refused(adapter, tmp_path):

@@ -25,8 +25,8 @@ from pretended_versions import install_versions
 from aigc_helpers import preflight
 from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.preflight import Check, exit_code, format_report, report_as_json, run_checks
+from aigc_helpers.store import store_folder
 from aigc_helpers.versions import satisfies, version_key
-from aigc_helpers.weights.store_folder import store_folder
 
 GIGABYTE = 10**9
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the stubs are shell scripts")

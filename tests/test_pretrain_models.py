@@ -19,9 +19,9 @@ from transformers import AutoTokenizer, CLIPModel, GPT2LMHeadModel
 
 from aigc_helpers.cli import main
 from aigc_helpers.files import sha256_of
-from aigc_helpers.images.emoji import LANGUAGES, load_emoji
-from aigc_helpers.pretrain import clip, poet, sd
-from aigc_helpers.text.poems import load_regular_shi
+from aigc_helpers.images import LANGUAGES, load_emoji
+from aigc_helpers.pretrain.models import clip, poet, sd
+from aigc_helpers.text import load_regular_shi
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def interrupt(build: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Run ``build`` until its first checkpoint is written, and stop it there as Ctrl-C does."""
-    from aigc_helpers.training import fit as fitting
+    from aigc_helpers.training import loop as fitting
 
     def save_and_stop(*arguments: object) -> None:
         saved(*arguments)

@@ -13,9 +13,9 @@ import torch
 from test_pretrain_models import hashes, interrupt
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from aigc_helpers.pretrain import price_adapter, t5
-from aigc_helpers.text.translate import load_translator, translate
-from aigc_helpers.text.translation import draw_pairs, to_examples
+from aigc_helpers.pretrain.adapters import price_adapter
+from aigc_helpers.pretrain.models import t5
+from aigc_helpers.text import draw_pairs, load_translator, to_examples, translate
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images.emoji import COLOURS, LANGUAGES, STYLES, load_emoji
-from aigc_helpers.images.prompts import CAPTION_TOKENS, END, START, UNKNOWN, build_tokenizer, check_prompt
+from aigc_helpers.images import CAPTION_TOKENS, COLOURS, LANGUAGES, STYLES, build_tokenizer, check_prompt, load_emoji
+from aigc_helpers.images.prompts import END, START, UNKNOWN
 
 ENGLISH, CHINESE = "tiger, noto style, blue background", "老虎，noto 风格，蓝色背景"
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aigc_helpers.book.builder import build
-from aigc_helpers.book.ranges import (
+from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.publishing.builder import build
+from aigc_helpers.publishing.ranges import (
     RUNS,
     Plan,
     Run,
@@ -27,8 +28,7 @@ from aigc_helpers.book.ranges import (
     spread,
     unique_labels,
 )
-from aigc_helpers.book.source import find_chapter, read_chapter
-from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.publishing.source import find_chapter, read_chapter
 
 NAME = "98_miniature"
 SOURCE = """\
@@ -41,7 +41,7 @@ SOURCE = """\
 # %% tags=["nbval-check-output"]
 import torch
 
-from aigc_helpers.book.expect import expect
+from aigc_helpers.notebook import expect
 
 torch.manual_seed(0)
 weight = torch.nn.Parameter(torch.rand(1))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from aigc_helpers.book.repository import BADGE_ALT_TEXT, colab_badge, setup_cell
 from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.project import repository_address
+from aigc_helpers.publishing.repository import BADGE_ALT_TEXT, colab_badge, setup_cell
 
 ROOT = REPOSITORY
 NOTEBOOKS = sorted([*ROOT.glob("chapters/*.ipynb"), *ROOT.glob("chapters/zh/*.ipynb")])
@@ -65,7 +65,7 @@ def test_the_setup_cell_is_short():
 
 
 # The set-up cell with `prepare` replaced by a line that says where the package was found.
-PROBE = setup_cell().replace("from aigc_helpers.book.setup import prepare\nprepare()", "print(sys.path[0])")
+PROBE = setup_cell().replace("from aigc_helpers.notebook.setup import prepare\nprepare()", "print(sys.path[0])")
 
 
 def run_setup_cell(current: Path, before: str = "") -> subprocess.CompletedProcess[str]:
@@ -106,7 +106,7 @@ subprocess.run = clone
 
 
 def test_on_colab_only_the_missing_is_installed_and_torch_is_pinned(monkeypatch: pytest.MonkeyPatch):
-    from aigc_helpers.book import setup
+    from aigc_helpers.notebook import setup
 
     versions = {"torch": "2.11.0+cu128", "numpy": "2.1.3", "ipywidgets": "7.7.1", "transformers": "1.0"}
     absent = {"evaluate", "ipywidgets"}
@@ -129,7 +129,7 @@ def test_on_colab_only_the_missing_is_installed_and_torch_is_pinned(monkeypatch:
 def test_prepare_reports_and_installs_nothing_outside_colab(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    from aigc_helpers.book import setup
+    from aigc_helpers.notebook import setup
 
     monkeypatch.setattr(setup, "install_missing", lambda: pytest.fail("installed something"))
     for name in setup.ENVIRONMENT:

@@ -6,13 +6,14 @@ import pandas
 import pytest
 
 from aigc_helpers.errors import UnknownNameError
-from aigc_helpers.text.reviews import REVIEW_KINDS, REVIEW_SPLITS, load_reviews
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
+from aigc_helpers.text import load_reviews
+from aigc_helpers.text.reviews import REVIEW_KINDS, REVIEW_SPLITS
 
 
 @pytest.fixture(scope="module")
 def table() -> pandas.DataFrame:
-    return pandas.read_parquet(install("reviews") / "reviews.parquet")
+    return pandas.read_parquet(install_asset("reviews") / "reviews.parquet")
 
 
 def test_the_film_splits_have_the_sizes_of_the_card(table: pandas.DataFrame) -> None:

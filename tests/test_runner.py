@@ -18,17 +18,17 @@ import psutil
 import pytest
 from bs4 import BeautifulSoup
 
-from aigc_helpers.book.page import formula, notebook_page
-from aigc_helpers.book.runner import ChapterResult, Execution, closing_table, run
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.publishing.pages import formula, notebook_page
+from aigc_helpers.publishing.runner import ChapterResult, Execution, closing_table, run
 
 pytestmark = pytest.mark.slow
 
 NAME = "98_miniature"
 FAILING = """\
 # %%
-from aigc_helpers.book.expect import expect_equal
+from aigc_helpers.notebook import expect_equal
 
 print("✗ poet: it has no UNet")
 expect_equal(2, 2, "two")
@@ -199,7 +199,7 @@ def test_without_a_loopback_interface_a_sentence_says_so(miniature: Path, tmp_pa
     source(miniature, "# %%\n1 + 1\n")
     script = f"""\
 from pathlib import Path
-from aigc_helpers.book.runner import run
+from aigc_helpers.publishing.runner import run
 from aigc_helpers.errors import ReaderError
 try:
     list(run(None, Path({str(tmp_path / "build")!r}), Path({str(miniature)!r})))

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save, save_file
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.safetensors_header import read_header
+from aigc_helpers.formats import read_header
 
 HALF = {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}
 IN_ONE_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from aigc_helpers.lora.formats import convert
+from aigc_helpers import inspect
+from aigc_helpers.inspection import Inspection
+from aigc_helpers.lora import convert
 from aigc_helpers.paths import DATA
-from aigc_helpers.weights.inspect import Inspection, inspect
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
 
 LORAS = DATA / "loras"
 FILES = sorted(LORAS.glob("*.safetensors"))
@@ -39,11 +40,11 @@ def test_the_card_names_size_hash_and_trigger(inspection: Inspection) -> None:
 
 def test_the_inspector_finds_a_lora_for_the_base_and_no_fault(inspection: Inspection) -> None:
     assert (inspection.kind, inspection.key_format, inspection.remarks) == ("LoRA", "kohya", ())
-    assert [fit.model for fit in inspection.fits if fit.fits] == ["sd (embedded)"]
+    assert [fit.model for fit in inspection.compatibility if fit.compatible] == ["sd (embedded)"]
     assert inspection.training["licence"].startswith("Apache-2.0")
 
 
 def test_the_header_says_the_hash_of_the_numbers(inspection: Inspection, tmp_path: Path) -> None:
     # Written anew from the same numbers, the file is the same to the byte: so its header is the converter's own.
-    convert(inspection.path, tmp_path / inspection.path.name, "kohya", base=install("sd", "embedded"))
+    convert(inspection.path, tmp_path / inspection.path.name, "kohya", base=install_asset("sd", "embedded"))
     assert (tmp_path / inspection.path.name).read_bytes() == inspection.path.read_bytes()

@@ -11,8 +11,8 @@ import copy
 import nbformat
 import pytest
 
-from aigc_helpers.book.builder import verdict
 from aigc_helpers.paths import CHAPTERS
+from aigc_helpers.publishing.builder import verdict
 
 STORED = sorted(CHAPTERS.rglob("*.ipynb"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.training.sweep import run_sweep
+from aigc_helpers.training import run_sweep
 
 JOBS = [{"temperature": temperature, "tune": "浣溪沙"} for temperature in (0.5, 0.9, 1.4)]
 

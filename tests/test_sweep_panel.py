@@ -32,11 +32,11 @@ def faults_are_heard(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def test_curves_are_those_of_the_rank_and_targets_with_rates_rising() -> None:
-    assert sweep.run(ROWS, "query, value", 8) == {
+    assert sweep.sweep_curves(ROWS, "query, value", 8) == {
         4: [(0.0005, 0.55), (0.008, 0.54)],
         16: [(0.0005, 0.57), (0.008, 0.56)],
     }
-    assert sweep.run(ROWS, "query, value", 3) == {}
+    assert sweep.sweep_curves(ROWS, "query, value", 3) == {}
 
 
 @pytest.mark.parametrize(

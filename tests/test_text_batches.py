@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_helpers.text.batches import LengthBatches
+from aigc_helpers.text import LengthBatches
 
 PADDING = 0
 texts = st.lists(st.lists(st.integers(min_value=1, max_value=50), min_size=1, max_size=12), min_size=1, max_size=60)
@@ -79,7 +79,7 @@ class NumberTokenizer:
 
 
 def test_logits_come_back_in_the_order_of_the_texts(tiny_bert: torch.nn.Module) -> None:
-    from aigc_helpers.text.classification import predict_logits
+    from aigc_helpers.text import predict_logits
 
     sentences = [" ".join(["7", "9", "11"] * (1 + index % 5)) + f" {index % 50 + 1}" for index in range(120)]
     together = predict_logits(tiny_bert, NumberTokenizer(), sentences)

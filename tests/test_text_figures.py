@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_helpers.evaluation.diversity import distinct_n, repetition
-from aigc_helpers.evaluation.perplexity import bits_per_character, perplexity
+from aigc_helpers.metrics import bits_per_character, distinct_n, perplexity, repetition
 
 texts = st.lists(st.text("ab", min_size=3, max_size=8), min_size=1, max_size=6)
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from aigc_helpers import inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.inspect import inspect
-from aigc_helpers.weights.torch_conversion import convert_torch_file
+from aigc_helpers.formats import convert_torch_file
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
 DTYPES += (torch.complex64,)
@@ -206,7 +206,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.torch_conversion import convert_torch_file
+from aigc_helpers.formats import convert_torch_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:

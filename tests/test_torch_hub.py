@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.paths import DATA, REPOSITORY
-from aigc_helpers.weights.torch_hub import fetch_from_torch_hub
+from aigc_helpers.store.torch_hub import fetch_from_torch_hub
 
 HUBCONF = """
 import torch

@@ -9,10 +9,8 @@ import pytest
 
 from aigc_helpers.cli import main
 from aigc_helpers.files import sha256_of
-from aigc_helpers.text import adapters
-from aigc_helpers.text.adapters import tune_line_lengths
-from aigc_helpers.text.generate import write_poems
-from aigc_helpers.text.poems import load_poems
+from aigc_helpers.text import load_poems, tune_line_lengths, write_poems
+from aigc_helpers.text import recipes as adapters
 
 TUNE = "生查子"
 SHORT = ["--tune", TUNE, "--epochs", "0.3"]  # Three steps.

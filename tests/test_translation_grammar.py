@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.text.translation import PREFIXES, SPLITS, draw_pairs, to_examples
+from aigc_helpers.text import PREFIXES, draw_pairs, to_examples
+from aigc_helpers.text.translation import SPLITS
 
 PARTS = ("number", "date", "time", "quantity", "price")
 

@@ -7,7 +7,7 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_helpers.evaluation.translation_metrics import compare_bleu, score_translations
+from aigc_helpers.metrics import compare_bleu, score_translations
 
 words = st.sampled_from(["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree", "big", "small"])
 sentences = st.lists(words, min_size=4, max_size=9).map(" ".join)

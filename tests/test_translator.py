@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import DATA
-from aigc_helpers.text.translate import load_translator, translate, unknown_pieces
-from aigc_helpers.text.translation import PREFIXES, draw_pairs, to_examples
+from aigc_helpers.text import PREFIXES, draw_pairs, load_translator, to_examples, translate
+from aigc_helpers.text.translator import unknown_pieces
 
 pytestmark = pytest.mark.slow
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aigc_helpers.evaluation.poet import share_in_form
-from aigc_helpers.pretrain.tune_adapter import ADAPTER_FOLDER, TUNE
-from aigc_helpers.text.adapters import tune_line_lengths
-from aigc_helpers.text.generate import write_poems
+from aigc_helpers.evaluation import share_in_form
+from aigc_helpers.pretrain.adapters.tune_adapter import ADAPTER_FOLDER, TUNE
+from aigc_helpers.text import tune_line_lengths, write_poems
 
 
 def test_it_is_small_and_has_a_card() -> None:

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_helpers.evaluation.intervals import share_interval
-from aigc_helpers.evaluation.multiple_testing import METHODS, adjust_p_values
-from aigc_helpers.evaluation.votes import win_rate
+from aigc_helpers.metrics import adjust_p_values, wilson_interval, win_rate
+from aigc_helpers.metrics.multiple_testing import METHODS
 
 p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 methods = st.sampled_from(METHODS)
@@ -21,7 +20,7 @@ def test_ties_do_not_move_the_rate(wins: int, losses: int, ties: int) -> None:
     if not wins + losses:
         return
     result = win_rate(["win"] * wins + ["loss"] * losses + ["tie"] * ties)
-    assert result.rate == share_interval(wins, wins + losses)
+    assert result.rate == wilson_interval(wins, wins + losses)
     assert (result.wins, result.losses, result.ties) == (wins, losses, ties)
     assert result.rate.low <= result.rate.mean <= result.rate.high
     mirrored = win_rate(["loss"] * wins + ["win"] * losses)

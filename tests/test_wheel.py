@@ -104,7 +104,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
 def test_it_is_the_wheel_that_is_tested_and_it_knows_what_it_needs(elsewhere: Elsewhere) -> None:
     program = (
         "import aigc_helpers\n"
-        "from aigc_helpers.book.setup import missing_requirements\n"
+        "from aigc_helpers.notebook.setup import missing_requirements\n"
         "from aigc_helpers.errors import ReaderError\n"
         "from aigc_helpers.project import repository_address\n"
         "print(aigc_helpers.__file__, missing_requirements(), repository_address(), sep='\\n')\n"

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from aigc_helpers.cli import main
-from aigc_helpers.evaluation import whole_book
-from aigc_helpers.evaluation.whole_book import format_book
+from aigc_helpers.evaluation import format_book, whole_book
 from aigc_helpers.paths import DATA
 
 STORED = DATA / "results" / "whole_book.json"

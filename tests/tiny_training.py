@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from aigc_helpers.training.fit import FitResult, FitSettings, fit
+from aigc_helpers.training import FitResult, FitSettings, fit
 
 SETTINGS = FitSettings(epochs=3, learning_rate=5e-2, seed=7, evaluate_every=9, checkpoint_every=4)
 

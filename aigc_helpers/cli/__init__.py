@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
-from aigc_helpers.cli.usage import WrongUsageError
 from aigc_helpers.colab import hide_old_torchao
-from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
 from aigc_helpers.paths import in_checkout, only_the_package_is_here
 from aigc_helpers.project import find_checkout
 
@@ -103,8 +102,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _catalog(options: argparse.Namespace) -> int:
-    from aigc_helpers.weights.catalog import load_catalog
-    from aigc_helpers.weights.install import is_bundled, is_here
+    from aigc_helpers.store import is_bundled, is_here, load_catalog
 
     assets = load_catalog()
     rows = [
@@ -135,7 +133,7 @@ def _catalog(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from aigc_helpers.book import builder
+    from aigc_helpers.publishing import builder
 
     if options.check:
         problems = builder.check(options.chapters or None)
@@ -151,7 +149,7 @@ def _build(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     import time
 
-    from aigc_helpers.book import runner
+    from aigc_helpers.publishing import runner
 
     begun, results = time.monotonic(), []
     try:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.cli.usage import WrongUsageError
+from aigc_helpers.errors import WrongUsageError
 
 if TYPE_CHECKING:
-    from aigc_helpers.lora.formats import Conversion
+    from aigc_helpers.lora import Conversion
 
-_FORMATS = ("peft", "diffusers", "kohya")  # As aigc_helpers.lora.formats has them; that would import torch.
+_FORMATS = ("peft", "diffusers", "kohya")  # As aigc_helpers.lora.conversion has them; that would import torch.
 _COMPONENTS = {"unet": "UNet", "text_encoder": "text encoder", "text_encoder_2": "second text encoder", "": "model"}
 
 
@@ -32,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def _convert(options: argparse.Namespace) -> int:
     if not options.source.exists():
         raise WrongUsageError(f"there is no file or folder {options.source}.")
-    from aigc_helpers.lora.formats import convert
+    from aigc_helpers import convert
 
     base = _base(options.base) if options.base else None
     print(format_conversion(options.source, options.to, convert(options.source, options.target, options.to, base)))
@@ -40,9 +40,9 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _base(name: str) -> Path:
-    from aigc_helpers.weights.install import install
+    from aigc_helpers.store import install_asset
 
-    return Path(name) if Path(name).exists() else install(name)
+    return Path(name) if Path(name).exists() else install_asset(name)
 
 
 def format_conversion(source: Path, to: str, conversion: Conversion) -> str:

@@ -7,60 +7,33 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from aigc_helpers.errors import UnknownNameError
-
-MODELS = ("poet", "clip", "sd", "t5", "book")
+from aigc_helpers.evaluation import MODELS
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the others."""
     evaluate = commands.add_parser("evaluate", help="measure a model that ships in data/, or the whole book")
-    evaluate.add_argument("model", help=f"{', '.join(MODELS[:-1])}; or book, base against tuned for every task")
+    evaluate.add_argument("model", help=f"{', '.join(MODELS)}; or book, base against tuned for every task")
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
     evaluate.set_defaults(function=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    if options.model not in MODELS:
-        raise UnknownNameError("model to evaluate", options.model, MODELS)
     if options.model == "book":
-        from aigc_helpers.evaluation.whole_book import evaluate_book, format_book
+        from aigc_helpers.evaluation import evaluate_book, format_book
 
         rows = evaluate_book()
         print(_as_json(rows) if options.json else format_book(rows))
         return 0
-    evaluate = {"poet": _evaluate_poet, "clip": _evaluate_clip, "sd": _evaluate_sd, "t5": _evaluate_t5}[options.model]
-    figures = evaluate()
+    from aigc_helpers import evaluate
+
+    figures = evaluate(options.model)
     print(_as_json(figures) if options.json else format_figures(figures))
     return 0
 
 
 def _as_json(figures: object) -> str:
     return json.dumps(figures, ensure_ascii=False, indent=2)
-
-
-def _evaluate_poet() -> dict[str, Any]:
-    from aigc_helpers.evaluation.poet import evaluate_poet
-
-    return evaluate_poet()
-
-
-def _evaluate_clip() -> dict[str, Any]:
-    from aigc_helpers.evaluation.clip import evaluate_clip
-
-    return evaluate_clip()
-
-
-def _evaluate_sd() -> dict[str, Any]:
-    from aigc_helpers.evaluation.sd import evaluate_sd
-
-    return evaluate_sd()
-
-
-def _evaluate_t5() -> dict[str, Any]:
-    from aigc_helpers.evaluation.t5 import evaluate_t5
-
-    return evaluate_t5()
 
 
 def format_figures(figures: dict[str, Any]) -> str:

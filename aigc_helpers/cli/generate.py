@@ -6,11 +6,11 @@ import argparse
 import re
 from pathlib import Path
 
-from aigc_helpers.cli.usage import WrongUsageError, seed
-from aigc_helpers.errors import UnknownNameError
+from aigc_helpers.cli.usage import seed
+from aigc_helpers.errors import UnknownNameError, WrongUsageError
 from aigc_helpers.files import replacing
+from aigc_helpers.generation import MODELS
 
-MODELS = ("sd", "poet")
 _LONGEST_NAME = 80  # Characters; file systems take 255 bytes, and a Chinese character has three.
 
 
@@ -78,10 +78,10 @@ def _prompt(options: argparse.Namespace) -> str:
 
 
 def _write_poems(prompt: str, options: argparse.Namespace) -> int:
-    from aigc_helpers.text.generate import write_poems
+    from aigc_helpers import generate
 
     scale = 1.0 if options.scale is None else options.scale
-    print("\n\n".join(write_poems(prompt, options.count, options.seed, options.lora, scale)))
+    print("\n\n".join(generate(prompt, "poet", count=options.count, seed=options.seed, lora=options.lora, scale=scale)))
     return 0
 
 
@@ -89,7 +89,7 @@ def _draw(prompt: str, options: argparse.Namespace) -> int:
     output = options.output or Path(re.sub(r"\W+", "-", prompt).strip("-")[:_LONGEST_NAME] + ".png")
     if output.suffix.lower() != ".png" or output.is_dir():
         raise WrongUsageError(f"{output} is no name for a picture: pictures are PNG files, such as tiger.png.")
-    from aigc_helpers.images.generate import draw
+    from aigc_helpers import generate
 
     chosen = {
         "steps": options.steps,
@@ -99,7 +99,7 @@ def _draw(prompt: str, options: argparse.Namespace) -> int:
         "scale": options.scale,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
-    pictures = draw(prompt, count=options.count, seed=options.seed, **given)
+    pictures = generate(prompt, count=options.count, seed=options.seed, **given)
     for number, picture in enumerate(pictures, start=1):
         path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}-{number}")
         with replacing(path) as unfinished:
@@ -109,8 +109,7 @@ def _draw(prompt: str, options: argparse.Namespace) -> int:
 
 
 def _list_words() -> str:
-    from aigc_helpers.images.emoji import BACKGROUNDS, STYLES, load_emoji
-    from aigc_helpers.images.generate import read_shown_in_training
+    from aigc_helpers.images import BACKGROUNDS, STYLES, load_emoji, read_shown_in_training
 
     emoji = load_emoji()
     shown = read_shown_in_training()

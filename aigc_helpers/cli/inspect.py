@@ -8,18 +8,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.cli.usage import WrongUsageError
-from aigc_helpers.errors import ReaderError
+from aigc_helpers.errors import ReaderError, WrongUsageError
 
 if TYPE_CHECKING:
-    from aigc_helpers.weights.inspect import Inspection
+    from aigc_helpers.inspection import Compatibility, Inspection
 
 _UNKNOWN = "not known: neither names nor shapes nor metadata tell"
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the others."""
-    inspect = commands.add_parser("inspect", help="say what a weight file is, and what it fits; nothing is loaded")
+    inspect = commands.add_parser(
+        "inspect", help="say what a weight file is, and for an adapter, for which models; nothing is loaded"
+    )
     inspect.add_argument("path", type=Path, metavar="FILE", help="a weight file, or a folder of a model or adapter")
     inspect.add_argument("--json", action="store_true", help="print the report as JSON")
     inspect.add_argument("--hash", action="store_true", help="read it all: sha256, kohya's hash, NaN and infinity")
@@ -35,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from aigc_helpers.weights.inspect import inspect
+    from aigc_helpers import inspect
 
     for path in (options.path, *options.base):
         if not path.exists():
@@ -66,7 +67,7 @@ def format_inspection(inspection: Inspection) -> str:
     rows += _adapter_rows(inspection)
     rows += _listed("training", [f"{words}: {text}" for words, text in inspection.training.items()])
     rows += _listed("imports", inspection.imports)
-    rows += _listed("fits", [f"{'✓' if fit.fits else '✗'} {fit.model}: {fit.reason}" for fit in inspection.fits])
+    rows += _listed("compatible", [_compared(each) for each in inspection.compatibility])
     for name, hashes in inspection.hashes.items():
         rows += [(kind, f"{value}  {name}") for kind, value in hashes.items()]
     rows += _listed("remarks", inspection.remarks)
@@ -76,8 +77,12 @@ def format_inspection(inspection: Inspection) -> str:
     return "\n".join([str(inspection.path), *(f"  {name:{width}}  {text}" for name, text in rows)])
 
 
+def _compared(with_model: Compatibility) -> str:
+    return f"{'✓' if with_model.compatible else '✗'} {with_model.model}: {with_model.reason}"
+
+
 def _adapter_rows(inspection: Inspection) -> list[tuple[str, str]]:
-    from aigc_helpers.weights.training_metadata import printable
+    from aigc_helpers.inspection import printable
 
     facts = inspection.adapter
     if facts is None:
@@ -86,7 +91,7 @@ def _adapter_rows(inspection: Inspection) -> list[tuple[str, str]]:
     rows.append(("alphas", _per_layer(facts.alphas) or "none"))
     layers = [f"{block}: {_counts(kinds)}" for block, kinds in facts.layers.items()]
     rows += _listed("layers", [f"{facts.modules} in all", *layers])
-    return rows + _listed("replaced", [printable(name) for name in facts.whole_layers[:8]])
+    return rows + _listed("replaced", [printable(name) for name in facts.saved_modules[:8]])
 
 
 def _per_layer(counts: dict[Any, int]) -> str:

@@ -8,15 +8,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.cli.usage import WrongUsageError
-from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.profile import PROFILE_NAMES, current_profile
+from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
+from aigc_helpers.profile import PROFILE_NAMES
 
 if TYPE_CHECKING:
-    from aigc_helpers.weights.install_file import InstalledFile
-
-_OUR_OWN = "aigc"
-_WEIGHT_FILE = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|h5|zip)$", re.IGNORECASE)
+    from aigc_helpers.store import InstalledFile
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -29,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "hub:owner/name[@revision][/file]",
     )
     install.add_argument("--sha256", type=_sha256, help="what the file must have, when nobody else knows")
-    install.add_argument("--layout", default=_OUR_OWN, help="aigc (our own store), a1111 or comfyui")
+    install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111 or comfyui")
     install.add_argument("--to", type=Path, metavar="DIR", help="the folder of A1111 or ComfyUI")
     _add_profile(install)
     install.add_argument(
@@ -68,13 +64,13 @@ def _install(options: argparse.Namespace) -> int:
 
 
 def _check_usage(options: argparse.Namespace) -> None:
-    from aigc_helpers.weights.places import LAYOUTS
+    from aigc_helpers.store import LAYOUTS, OUR_OWN
 
     if options.profile and options.profile not in PROFILE_NAMES:
         raise UnknownNameError("profile", options.profile, PROFILE_NAMES)
     if options.layout not in LAYOUTS:
         raise UnknownNameError("layout", options.layout, LAYOUTS)
-    if (options.layout == _OUR_OWN) != (options.to is None):
+    if (options.layout == OUR_OWN) != (options.to is None):
         raise WrongUsageError(
             "--layout a1111 and --layout comfyui need --to, the folder in which that program lies, and --to needs one "
             "of these layouts. (AIGC_HOME moves our own store.)"
@@ -82,59 +78,21 @@ def _check_usage(options: argparse.Namespace) -> None:
 
 
 def _installed(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from aigc_helpers.weights.install_address import install_address, is_address
-    from aigc_helpers.weights.install_file import install_file
-    from aigc_helpers.weights.install_folder import install_folder
+    from aigc_helpers.store import install_any
 
-    source, path = options.source, Path(options.source)
-    if is_address(source):
-        return _report(install_address(source, sha256=options.sha256, layout=options.layout, to=options.to))
-    # A name of the catalog comes first, wherever the command is given; ./name is the folder.
-    if _is_in_catalog(source) or not path.exists():
-        return _install_asset(options)
-    if path.is_dir():
-        if options.sha256:
-            raise WrongUsageError("a folder has no sha256. Name the file.")
-        return _report(install_folder(path, layout=options.layout, to=options.to))
-    if path.suffix.lower() == ".zip":
-        return _install_bundle(options, path)
-    return _report(install_file(path, sha256=options.sha256, layout=options.layout, to=options.to))
-
-
-def _is_in_catalog(name: str) -> bool:
-    from aigc_helpers.weights.catalog import load_catalog
-
-    return name in {asset.name for asset in load_catalog()}
-
-
-def _install_asset(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from aigc_helpers.weights.install import install
-
-    if "/" in options.source or "\\" in options.source or _WEIGHT_FILE.search(options.source):
-        raise WrongUsageError(f"there is no file or folder {options.source}.")
-    _refuse_file_options(options, "an asset of the catalog")
-    profile = options.profile or current_profile().name
-    folder = install(options.source, profile, trusted=options.trust_code)
-    return {"name": options.source, "profile": profile, "folder": str(folder)}, (
-        f"✓ {options.source} ({profile}): {folder}"
+    installed = install_any(
+        options.source,
+        options.profile,
+        sha256=options.sha256,
+        layout=options.layout,
+        to=options.to,
+        trusted=options.trust_code,
     )
-
-
-def _install_bundle(options: argparse.Namespace, path: Path) -> tuple[dict[str, Any], str]:
-    from aigc_helpers.weights.bundle import install_bundle
-
-    _refuse_file_options(options, "a bundle")
-    folders = install_bundle(path)
-    return {title: str(folder) for title, folder in folders.items()}, "\n".join(
-        f"✓ {title}: {folder}" for title, folder in folders.items()
+    if not isinstance(installed, dict):
+        return _report(installed)
+    return {title: str(folder) for title, folder in installed.items()}, "\n".join(
+        f"✓ {title}: {folder}" for title, folder in installed.items()
     )
-
-
-def _refuse_file_options(options: argparse.Namespace, what: str) -> None:
-    if options.sha256 or options.layout != _OUR_OWN:
-        raise WrongUsageError(
-            f"--sha256, --layout and --to are for single files; {what} has its own hashes and its own place."
-        )
 
 
 def _report(installed: InstalledFile) -> tuple[dict[str, Any], str]:
@@ -147,7 +105,7 @@ def _report(installed: InstalledFile) -> tuple[dict[str, Any], str]:
 
 
 def _bundle(options: argparse.Namespace) -> int:
-    from aigc_helpers.weights.bundle import bundle
+    from aigc_helpers.store import bundle
 
     if options.profile and options.profile not in PROFILE_NAMES:
         raise UnknownNameError("profile", options.profile, PROFILE_NAMES)

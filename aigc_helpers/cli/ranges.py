@@ -15,7 +15,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _ranges(options: argparse.Namespace) -> int:
-    from aigc_helpers.book import ranges
+    from aigc_helpers.publishing import ranges
 
     failed = False
     if not options.check:

@@ -12,7 +12,7 @@ from aigc_helpers.cli.usage import seed
 from aigc_helpers.errors import ReaderError
 
 if TYPE_CHECKING:
-    from aigc_helpers.training.fit import FitResult
+    from aigc_helpers.training import FitResult
 
 MODELS = ("bert", "poet", "sd")
 _SAMPLED_POEMS = 30
@@ -56,10 +56,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def _train_bert(options: argparse.Namespace) -> int:
     _refuse_file(options.output)
-    from aigc_helpers.evaluation.intervals import accuracy_interval
-    from aigc_helpers.text.adapters import save_adapter, train_review_adapter
-    from aigc_helpers.text.classification import predict_classes
-    from aigc_helpers.text.reviews import load_reviews
+    from aigc_helpers.metrics import accuracy_interval
+    from aigc_helpers.text import load_reviews, predict_classes, save_adapter, train_review_adapter
 
     settings = _given(options, "epochs", "rank", "learning_rate", "seed")
     checkpoints = _checkpoints(options.output)
@@ -74,9 +72,8 @@ def _train_bert(options: argparse.Namespace) -> int:
 
 def _train_poet(options: argparse.Namespace) -> int:
     _refuse_file(options.output)
-    from aigc_helpers.evaluation.poet import share_in_form
-    from aigc_helpers.text.adapters import save_adapter, train_tune_adapter, tune_line_lengths
-    from aigc_helpers.text.generate import write_poems
+    from aigc_helpers.evaluation import share_in_form
+    from aigc_helpers.text import save_adapter, train_tune_adapter, tune_line_lengths, write_poems
 
     settings = _given(options, "tune", "epochs", "rank", "learning_rate", "seed")
     line_lengths = tune_line_lengths(options.tune)
@@ -93,9 +90,13 @@ def _train_poet(options: argparse.Namespace) -> int:
 
 def _train_sd(options: argparse.Namespace) -> int:
     _refuse_file(options.output)
-    from aigc_helpers.evaluation.picture_adapters import evaluate_picture_adapter
-    from aigc_helpers.images.adapters import is_picture_folder, save_picture_adapter, train_picture_adapter
-    from aigc_helpers.images.generate import read_shown_in_training
+    from aigc_helpers.evaluation import evaluate_picture_adapter
+    from aigc_helpers.images import (
+        is_picture_folder,
+        read_shown_in_training,
+        save_picture_adapter,
+        train_picture_adapter,
+    )
 
     settings = _given(options, "what", "rank", "learning_rate", "steps", "seed", "skip_faulty")
     checkpoints = _checkpoints(options.output, Path(options.what).resolve().name)

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from aigc_helpers.errors import ReaderError
-
-
-class WrongUsageError(ReaderError):
-    """A command with options that make no sense as given. The command line exits with 2."""
-
 
 def seed(text: str) -> int:
     """Read a seed, as argparse's ``type`` does it.

@@ -1,1 +1,5 @@
-"""Judging: metrics that load with the network off, intervals, and base against tuned."""
+"""Our own models under those measures, one by one and in one table."""
+
+from aigc_helpers.lazy import hand_out
+
+__getattr__, __dir__, __all__ = hand_out(__name__, __file__)

@@ -9,64 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from aigc_helpers.errors import ReaderError, first_line
-from aigc_helpers.evaluation.intervals import share_of
-from aigc_helpers.evaluation.refusals import check_pairs
-from aigc_helpers.images.emoji import COLOURS, LANGUAGES, STYLES, Facts, held_out_colours, load_emoji
-from aigc_helpers.images.pixels import to_pixels
-from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.install import install
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.images import (
+    COLOURS,
+    LANGUAGES,
+    STYLES,
+    Facts,
+    embed_captions,
+    embed_pictures,
+    held_out_colours,
+    load_clip,
+    load_emoji,
+)
+from aigc_helpers.metrics import check_pairs, share_of
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
 NAME = "tiny-CLIP"
 _EMBEDDED_AT_ONCE = 256
-
-
-def load_clip(folder: Path | None = None) -> tuple[CLIPModel, PreTrainedTokenizerBase]:
-    """Load model and tokenizer in float32 on the profile's device, from ``folder`` or else data/clip.
-
-    Raises:
-        ReaderError: the files are missing, altered, or no CLIP.
-    """
-    from safetensors import SafetensorError
-    from transformers import AutoTokenizer, CLIPModel
-
-    folder = folder or install("clip")
-    try:
-        model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ReaderError(
-            f"{folder} does not load as a CLIP ({first_line(error)}). It must hold a CLIPModel and its tokenizer, as "
-            "save_pretrained writes them."
-        ) from error
-    return model.to(current_profile().device).eval(), tokenizer
-
-
-@torch.no_grad()
-def embed_pictures(model: CLIPModel, pictures: np.ndarray) -> torch.Tensor:
-    """Return the embeddings of pictures × 64 × 64 × RGB (uint8): pictures × width, each of length 1, on the CPU."""
-    device = next(model.parameters()).device
-    parts = []
-    for start in range(0, len(pictures), _EMBEDDED_AT_ONCE):
-        pixels = to_pixels(pictures[start : start + _EMBEDDED_AT_ONCE]).to(device)
-        parts.append(model.visual_projection(model.vision_model(pixels).pooler_output).float().cpu())
-    return torch.nn.functional.normalize(torch.cat(parts), dim=1)
-
-
-@torch.no_grad()
-def embed_captions(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, captions: Sequence[str]) -> torch.Tensor:
-    """Return the embeddings of captions: captions × width, each of length 1, on the CPU."""
-    device = next(model.parameters()).device
-    parts = []
-    for start in range(0, len(captions), _EMBEDDED_AT_ONCE):
-        # No attention mask, as in training: no token looks at those behind it, and padding stands behind.
-        token_ids = tokenizer(list(captions[start : start + _EMBEDDED_AT_ONCE]), padding=True, return_tensors="pt")
-        hidden = model.text_model(token_ids["input_ids"].to(device)).pooler_output
-        parts.append(model.text_projection(hidden).float().cpu())
-    return torch.nn.functional.normalize(torch.cat(parts), dim=1)
 
 
 def clip_score(

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from aigc_helpers.evaluation.clip import NAME, embed_pictures
-from aigc_helpers.evaluation.intervals import share_of
-from aigc_helpers.images.backgrounds import nearest_colour
-from aigc_helpers.images.emoji import BASE_STYLES, STYLES, EmojiSet, Facts
-from aigc_helpers.images.looks import LOOKS
+from aigc_helpers.evaluation.clip import NAME
+from aigc_helpers.images import BASE_STYLES, LOOKS, STYLES, EmojiSet, Facts, embed_pictures, nearest_colour
+from aigc_helpers.metrics import share_of
 
 if TYPE_CHECKING:
     from transformers import CLIPModel

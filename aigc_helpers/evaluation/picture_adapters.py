@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigc_helpers.evaluation.clip import load_clip
 from aigc_helpers.evaluation.drawings import References, judge
 from aigc_helpers.evaluation.sd import GUIDANCE, STEPS
-from aigc_helpers.images.adapters import TRIGGER_WORD, unseen_concepts
-from aigc_helpers.images.backgrounds import caption
-from aigc_helpers.images.emoji import BASE_STYLES, COLOURS, HELD_OUT_CONCEPTS, EmojiSet, Facts, load_emoji
-from aigc_helpers.images.generate import draw_many
-from aigc_helpers.images.pixels import to_array
+from aigc_helpers.images import (
+    BASE_STYLES,
+    COLOURS,
+    HELD_OUT_CONCEPTS,
+    TRIGGER_WORD,
+    EmojiSet,
+    Facts,
+    caption,
+    draw_many,
+    load_clip,
+    load_emoji,
+    to_array,
+    unseen_concepts,
+)
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

@@ -10,12 +10,18 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from aigc_helpers.evaluation.intervals import Interval, share_interval, share_of
-from aigc_helpers.evaluation.kneser_ney import KneserNey
-from aigc_helpers.text.batches import LengthBatches
-from aigc_helpers.text.generate import load_poet, write_poems
-from aigc_helpers.text.language_modelling import mean_loss
-from aigc_helpers.text.poems import MARKS, line_lengths, load_regular_shi, parse_poem, poem_token_ids
+from aigc_helpers.metrics import Interval, KneserNey, share_of, wilson_interval
+from aigc_helpers.text import (
+    MARKS,
+    LengthBatches,
+    load_poet,
+    load_regular_shi,
+    mean_loss,
+    parse_poem,
+    poem_line_lengths,
+    poem_token_ids,
+    write_poems,
+)
 
 _NGRAM_ORDERS = {"unigram": 1, "4-gram": 4}
 _BATCH_SIZE = 32
@@ -86,12 +92,12 @@ def share_in_form(poems: Sequence[str], asked: str) -> Interval:
     Raises:
         ReaderError: there are no poems.
     """
-    return share_interval(sum(line_lengths(poem) == asked for poem in poems), len(poems))
+    return wilson_interval(sum(poem_line_lengths(poem) == asked for poem in poems), len(poems))
 
 
 def _regular_line_lengths(poem: str) -> str:
     """Return the characters per line; nothing for what is no poem, or not regular."""
-    lengths = line_lengths(poem)
+    lengths = poem_line_lengths(poem)
     return lengths if lengths and parse_poem(poem).is_regular else ""
 
 

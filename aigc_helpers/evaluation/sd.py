@@ -12,12 +12,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.clip import load_clip
 from aigc_helpers.evaluation.drawings import References, judge
 from aigc_helpers.files import replacing
-from aigc_helpers.images.backgrounds import background
-from aigc_helpers.images.denoising import encode_pictures
-from aigc_helpers.images.emoji import (
+from aigc_helpers.images import (
     BASE_STYLES,
     COLOURS,
     HELD_OUT_CONCEPTS,
@@ -25,12 +22,19 @@ from aigc_helpers.images.emoji import (
     STYLES,
     EmojiSet,
     Facts,
+    background,
+    draw_many,
+    encode_pictures,
     held_out_colours,
+    load_clip,
     load_emoji,
+    load_pipeline,
+    read_shown_in_training,
+    to_array,
+    to_pictures,
+    to_pixels,
     training_colours,
 )
-from aigc_helpers.images.generate import draw_many, load_pipeline, read_shown_in_training
-from aigc_helpers.images.pixels import to_array, to_pictures, to_pixels
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableDiffusionPipeline

@@ -7,11 +7,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from aigc_helpers.evaluation.intervals import share_of
-from aigc_helpers.evaluation.translation_metrics import score_translations
-from aigc_helpers.text.translate import load_translator, translate
-from aigc_helpers.text.translation import PREFIXES, draw_pairs, to_examples
-from aigc_helpers.weights.install import install
+from aigc_helpers.metrics import score_translations, share_of
+from aigc_helpers.store import install_asset
+from aigc_helpers.text import PREFIXES, draw_pairs, load_translator, to_examples, translate
 
 DOMAINS = ("old", "price")
 
@@ -30,7 +28,7 @@ def evaluate_t5(pairs: int = 500, seed: int = 0) -> dict[str, Any]:
     """
     models = {
         "base": load_translator(),
-        "tuned": load_translator(adapter=install("price-adapter", "embedded")),
+        "tuned": load_translator(adapter=install_asset("price-adapter", "embedded")),
     }
     return {name: evaluate_translator(model, tokenizer, pairs, seed) for name, (tokenizer, model) in models.items()}
 

@@ -7,19 +7,16 @@ from typing import Any
 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-from aigc_helpers.evaluation.intervals import share_of
 from aigc_helpers.evaluation.picture_adapters import evaluate_picture_adapter
 from aigc_helpers.evaluation.poet import share_in_form
 from aigc_helpers.evaluation.t5 import evaluate_t5
-from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
-from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.images import load_pipeline, read_shown_in_training
+from aigc_helpers.lora import load_adapter
+from aigc_helpers.metrics import share_of
 from aigc_helpers.paths import in_checkout
-from aigc_helpers.text.adapters import tune_line_lengths
-from aigc_helpers.text.classification import predict_classes
-from aigc_helpers.text.generate import write_poems
-from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
-from aigc_helpers.weights.install import install
-from aigc_helpers.weights.quiet import quiet
+from aigc_helpers.quiet import quiet
+from aigc_helpers.store import install_asset
+from aigc_helpers.text import LABEL_NAMES, load_reviews, predict_classes, tune_line_lengths, write_poems
 
 SEED = 0
 TUNE = "浣溪沙"
@@ -60,8 +57,8 @@ def format_book(rows: list[Row]) -> str:
 
 def _film_reviews() -> list[Row]:
     """BERT without the adapter has a head that was drawn at random: it can only guess."""
-    adapter = install("film-adapter")  # Before the base, which may be a long download.
-    folder = install("bert", "embedded")
+    adapter = install_asset("film-adapter")  # Before the base, which may be a long download.
+    folder = install_asset("bert", "embedded")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with quiet("transformers"):
         set_seed(SEED)
@@ -78,7 +75,7 @@ def _film_reviews() -> list[Row]:
 
 
 def _poems() -> list[Row]:
-    adapter, lengths = install("tune-adapter"), tune_line_lengths(TUNE)
+    adapter, lengths = install_asset("tune-adapter"), tune_line_lengths(TUNE)
     base, tuned = (asdict(share_in_form(write_poems("", _POEMS, SEED, lora), lengths)) for lora in (None, adapter))
     return [_row("poems", "with the tune's line lengths", "poet", "data/tune_adapter", base, tuned, _POEMS)]
 

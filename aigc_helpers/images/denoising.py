@@ -61,7 +61,7 @@ def latent_batches(
 class LatentBatches:
     """Latents with captions, both encoded beforehand, since neither autoencoder nor text encoder is trained here.
 
-    A ``aigc_helpers.training.fit.Batches``. Each picture may have several captions, such as one per language; one of
+    A ``aigc_helpers.training.loop.Batches``. Each picture may have several captions, such as one per language; one of
     them is drawn, or now and then the empty one, which classifier-free guidance needs (Ho & Salimans 2022).
     """
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from aigc_helpers.errors import UnknownNameError
 from aigc_helpers.images.backgrounds import BACKGROUNDS, caption, chinese_caption, compose
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
 
 STYLES = ("noto", "twemoji", "fluent")
 BASE_STYLES = ("noto", "twemoji")  # What ``data/sd`` draws; fluent is left for LoRAs to learn.
@@ -125,7 +125,7 @@ def load_emoji() -> EmojiSet:
     """
     import pandas
 
-    table = pandas.read_parquet(install("emoji") / "emoji.parquet")
+    table = pandas.read_parquet(install_asset("emoji") / "emoji.parquet")
     by_style = {style: table[table["style"] == style].sort_values("name") for style in STYLES}
     first = by_style[STYLES[0]]
     drawings = [[_open_rgba(png) for png in by_style[style]["png"]] for style in STYLES]

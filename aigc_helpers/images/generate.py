@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.images.prompts import check_prompt
-from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.lora import load_adapter
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.install import install
-from aigc_helpers.weights.quiet import quiet
+from aigc_helpers.quiet import quiet
+from aigc_helpers.store import install_asset
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -45,7 +45,7 @@ def sd_folder(folder: Path | None = None) -> Path:
     Raises:
         ReaderError: its files are missing or altered.
     """
-    return folder or install("sd", "embedded")
+    return folder or install_asset("sd", "embedded")
 
 
 def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:

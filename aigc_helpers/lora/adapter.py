@@ -15,19 +15,22 @@ from types import MappingProxyType
 from typing import Any
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.formats import quoted, read_number
+from aigc_helpers.inspection import (
+    ADAPTER_CONFIG,
+    Adapter,
+    AdapterModule,
+    Contents,
+    Strength,
+    family_of_adapter,
+    read_contents,
+    settings_of,
+    sort_adapter_keys,
+    strengths,
+)
 from aigc_helpers.lora.names import Layers, component_of, with_dots
 from aigc_helpers.lora.refusals import refuse_other_methods, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
-from aigc_helpers.weights.adapter_keys import (
-    Adapter,
-    AdapterModule,
-    sort_adapter_keys,
-)
-from aigc_helpers.weights.adapter_settings import Strength, settings_of, strengths
-from aigc_helpers.weights.contents import ADAPTER_CONFIG, Contents, read_contents
-from aigc_helpers.weights.family import family_of_adapter
-from aigc_helpers.weights.safetensors_header import quoted
-from aigc_helpers.weights.safetensors_values import read_number
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline; the folders of a PEFT adapter for several.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -74,7 +77,7 @@ class LoraAdapter:
     Attributes:
         source: the file or folder.
         layers: in the order of the names in the file.
-        whole_layers: tensors by name that replace the model's own, such as a classifier's head.
+        saved_modules: tensors by name that replace the model's own, such as a classifier's head.
         key_formats: whose names the file has.
         metadata: of its header.
         settings: of PEFT's adapter_config.json; empty for other formats.
@@ -85,7 +88,7 @@ class LoraAdapter:
 
     source: Path
     layers: tuple[LoraLayer, ...]
-    whole_layers: Mapping[str, TensorInFile]
+    saved_modules: Mapping[str, TensorInFile]
     key_formats: tuple[str, ...]
     metadata: Mapping[str, str]
     settings: Mapping[str, Any]
@@ -107,12 +110,12 @@ class LoraAdapter:
         return any("magnitude" in layer.tensors for layer in self.layers)
 
     def sorted_keys(self) -> Adapter:
-        """Return it as ``aigc_helpers.weights.fits`` compares it with a model."""
+        """Return it as ``aigc_helpers.inspection.compatibility`` compares it with a model."""
         modules = [
             AdapterModule(layer.component, layer.path, "", flattened=False, parts=dict(layer.tensors))
             for layer in self.layers
         ]
-        return Adapter(self.key_formats, tuple(modules), dict(self.whole_layers))
+        return Adapter(self.key_formats, tuple(modules), dict(self.saved_modules))
 
 
 def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapter:
@@ -132,10 +135,10 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
     return LoraAdapter(
         source=path,
         layers=tuple(layer for part in parts for layer in part.layers),
-        whole_layers={
+        saved_modules={
             f"{name}.{key}": value
             for name, part in zip(inner, parts, strict=True)
-            for key, value in part.whole_layers.items()
+            for key, value in part.saved_modules.items()
         },
         key_formats=parts[0].key_formats,
         metadata={key: value for part in parts for key, value in part.metadata.items()},
@@ -175,7 +178,7 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     return LoraAdapter(
         source=path,
         layers=tuple(read),
-        whole_layers={name.removeprefix("base_model.model."): places[name] for name in adapter.whole_layers},
+        saved_modules={name.removeprefix("base_model.model."): places[name] for name in adapter.saved_modules},
         key_formats=adapter.key_formats,
         metadata=contents.metadata,
         settings=contents.adapter_config,

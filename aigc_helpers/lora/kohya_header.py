@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from aigc_helpers.formats import hash_file, read_header
+from aigc_helpers.inspection import ADAPTER_METADATA, SD1, SD2, SDXL
 from aigc_helpers.lora.adapter import LoraAdapter
-from aigc_helpers.weights.adapter_settings import ADAPTER_METADATA
-from aigc_helpers.weights.family import SD1, SD2, SDXL
-from aigc_helpers.weights.safetensors_header import read_header
-from aigc_helpers.weights.safetensors_values import hash_file
 
 # Per family: kohya's name of it, whether A1111 is to take it for a 2.x, and the architecture of modelspec 1.0.1.
 _VERSIONS = {

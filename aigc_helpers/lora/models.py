@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from aigc_helpers.compat import layers_of_peft, plain_key
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.inspection import changes_base
 from aigc_helpers.lora.adapter import COMPONENTS
-from aigc_helpers.lora.internals import layers_of_peft, plain_key
-from aigc_helpers.weights.adapter_settings import changes_base
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline

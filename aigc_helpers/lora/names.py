@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from aigc_helpers.compat import layer_of_sdxl
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.lora.internals import layer_of_sdxl
-from aigc_helpers.weights.adapter_keys import AdapterModule
-from aigc_helpers.weights.safetensors_header import quoted
+from aigc_helpers.formats import quoted
+from aigc_helpers.inspection import AdapterModule
 
 # Which layers there are, per component of a pipeline ("" for a model of its own).
 Layers = Mapping[str, Collection[str]]

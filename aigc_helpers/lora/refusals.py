@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.adapter_keys import Adapter, count_methods
-from aigc_helpers.weights.safetensors_header import quoted
+from aigc_helpers.formats import quoted
+from aigc_helpers.inspection import Adapter, count_methods
 
 
 def refuse_pickle(is_pickle: bool, path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.adapter_settings import initialisation_fault
-from aigc_helpers.weights.safetensors_header import quoted
+from aigc_helpers.formats import quoted
+from aigc_helpers.inspection import initialisation_fault
 
 # Settings of PEFT's LoraConfig that change what is computed, and that only PEFT itself can follow.
 _ONLY_PEFT = (

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import torch
 from peft import LoraConfig
 
+from aigc_helpers.compat import is_target
 from aigc_helpers.errors import ReaderError, nearest_first
-from aigc_helpers.lora.internals import is_target
 from aigc_helpers.lora.models import LORA_LAYERS, plain_layer
 
 

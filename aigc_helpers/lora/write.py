@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import replacing
+from aigc_helpers.formats import quoted
+from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, SDXL
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
 from aigc_helpers.lora.settings import settings_for, without_empty
-from aigc_helpers.weights.adapter_settings import ADAPTER_METADATA
-from aigc_helpers.weights.contents import ADAPTER_CONFIG
-from aigc_helpers.weights.family import SDXL
-from aigc_helpers.weights.safetensors_header import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +88,7 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
                 tensors[f"{_PEFT_PREFIX}{layer.path}.lora_B.weight"] = read(layer.tensors["up"])
                 if "magnitude" in layer.tensors:
                     tensors[f"{_PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
-            tensors |= {_PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.whole_layers.items()}
+            tensors |= {_PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.saved_modules.items()}
             text = json.dumps(without_empty(plain), indent=2, sort_keys=True, ensure_ascii=False)
             stack.enter_context(replacing(folder / ADAPTER_CONFIG)).write_text(text + "\n", encoding="utf-8")
             _save(tensors, stack.enter_context(replacing(folder / PEFT_FILE)), _carried(adapter))
@@ -169,10 +167,10 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
             f"{adapter.source} was trained with more than LoRA's matrices ({', '.join(trained)}), for which only "
             "PEFT's format has names. Nothing was written. --to peft keeps it usable with PEFT."
         )
-    if adapter.whole_layers and (to != "peft" or not from_peft):
-        names = ", ".join(quoted(name)[1:-1] for name in list(adapter.whole_layers)[:3])
+    if adapter.saved_modules and (to != "peft" or not from_peft):
+        names = ", ".join(quoted(name)[1:-1] for name in list(adapter.saved_modules)[:3])
         raise ReaderError(
-            f"{adapter.source} also holds tensors that are no LoRA's ({len(adapter.whole_layers)}, the first: "
+            f"{adapter.source} also holds tensors that are no LoRA's ({len(adapter.saved_modules)}, the first: "
             f"{names}), and {to}'s format has no place for them. Nothing was written."
         )
 

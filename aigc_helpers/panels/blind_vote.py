@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipywidgets import HTML, Button, HBox, VBox
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.evaluation.votes import LOSS, TIE, WIN, win_rate
+from aigc_helpers.metrics import LOSS, TIE, WIN, win_rate
 
 LEFT, RIGHT, EQUAL = "left", "right", "equal"
 _CHOICES = {LEFT: "Left / 左", EQUAL: "No difference / 分不出", RIGHT: "Right / 右"}
@@ -41,7 +41,7 @@ class Trial:
         return WIN if choice == self.candidate else LOSS
 
 
-def run(titles: Sequence[str], candidates: Sequence[str], others: Sequence[str], seed: int) -> list[Trial]:
+def blind_trials(titles: Sequence[str], candidates: Sequence[str], others: Sequence[str], seed: int) -> list[Trial]:
     """Return the pairs in random order, each with the candidate on a random side.
 
     Args:
@@ -75,7 +75,7 @@ class BlindVotePanel(VBox):
         """Show the first trial.
 
         Args:
-            trials: as ``run`` returns them.
+            trials: as ``blind_trials`` returns them.
             candidate: the name of what is on trial, said at the end.
             other: the name of what it is compared with.
         """

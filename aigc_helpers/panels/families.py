@@ -11,7 +11,7 @@ from ipywidgets import HTML, Button, Dropdown, SelectionSlider, VBox
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from aigc_helpers.evaluation.intervals import Interval, share_interval
+from aigc_helpers.metrics import Interval, wilson_interval
 from aigc_helpers.panels.img_element import img_element, png_of
 
 _SHOWN = 16
@@ -54,7 +54,7 @@ def run(family: Family, value: float, kind_of: Callable[[np.ndarray], str | None
     kinds = [kind_of(picture) for picture in pictures]
     valid = [kind for kind in kinds if kind is not None]
     counts = {kind: valid.count(kind) for kind in sorted(set(valid))}
-    return Judged(pictures, share_interval(len(valid), len(kinds)), counts)
+    return Judged(pictures, wilson_interval(len(valid), len(kinds)), counts)
 
 
 class FamiliesPanel(VBox):

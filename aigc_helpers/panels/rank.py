@@ -26,8 +26,8 @@ class RankSummary:
         return sum(self.accuracies) / len(self.accuracies)
 
 
-def run(rows: Sequence[Mapping[str, Any]]) -> list[RankSummary]:
-    """Gather the sweep's rows (keys as in ``aigc_helpers.pretrain.film_reviews.SweepRow``) by rank, smallest first."""
+def rank_summaries(rows: Sequence[Mapping[str, Any]]) -> list[RankSummary]:
+    """Gather the sweep's rows (keys as in ``pretrain.adapters.film_reviews.SweepRow``) by rank, smallest first."""
     summaries = []
     for rank in sorted({row["rank"] for row in rows}):
         chosen = [row for row in rows if row["rank"] == rank]
@@ -56,7 +56,7 @@ class RankPanel(VBox):
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show the panel for the rows of a sweep."""
-        self.summaries = {summary.rank: summary for summary in run(rows)}
+        self.summaries = {summary.rank: summary for summary in rank_summaries(rows)}
         ranks = list(self.summaries)
         self.rank = SelectionSlider(options=ranks, value=ranks[0], description="rank / 秩 r", continuous_update=False)
         self.picture, self.sentence = Image(format="png"), HTML()

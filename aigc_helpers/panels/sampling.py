@@ -14,7 +14,7 @@ Write = Callable[[float, int, float], str]  # From temperature, top-k and top-p 
 _ROWS = 8
 
 
-def run(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> torch.Tensor:
+def sampling_distribution(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> torch.Tensor:
     """Return the probability of each token to be drawn, as ``generate`` computes it.
 
     Args:
@@ -65,7 +65,7 @@ class SamplingPanel(VBox):
         return self.temperature.value, self.top_k.value, self.top_p.value
 
     def _show(self) -> None:
-        probabilities = run(self.logits, *self._settings())
+        probabilities = sampling_distribution(self.logits, *self._settings())
         left = int((probabilities > 0).sum())
         likeliest = probabilities.topk(min(_ROWS, left))
         rows = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 from ipywidgets import HTML, FloatSlider, VBox
 from PIL.Image import Image
 
-from aigc_helpers.images.pixels import to_array
+from aigc_helpers.images import to_array
 from aigc_helpers.panels.img_element import img_element, png_of
 
 Paint = Callable[[float], Sequence[Image]]  # From a scale to one picture per prompt.

@@ -15,7 +15,7 @@ Curves = dict[int, list[tuple[float, float]]]  # From alpha to (learning rate, a
 SETTINGS = ("targets", "rank", "alpha", "learning_rate")
 
 
-def run(rows: Rows, targets: str, rank: int) -> Curves:
+def sweep_curves(rows: Rows, targets: str, rank: int) -> Curves:
     """Return, for one rank and one choice of targets, the accuracy over the learning rate for each alpha."""
     chosen = [row for row in rows if row["targets"] == targets and row["rank"] == rank]
     return {
@@ -64,7 +64,7 @@ class SweepPanel(VBox):
     def _show(self) -> None:
         targets, rank, alpha, rate = (getattr(self, name).value for name in SETTINGS)
         row = self.rows[targets, rank, alpha, rate]
-        curves = run(list(self.rows.values()), targets, rank)
+        curves = sweep_curves(list(self.rows.values()), targets, rank)
         self.picture.value = draw_curves(curves, self.limits, (rate, row["accuracy"]))
         self.sentence.value = (
             f"α / r = {alpha / rank:g}, learning rate / 学习率 {rate:g}: "

@@ -12,7 +12,8 @@ from typing import Any
 from ipywidgets import HTML, Dropdown, FileUpload, FloatSlider, VBox
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.inspect import Inspection, inspect
+from aigc_helpers.inspection import Inspection
+from aigc_helpers.store import inspect
 
 BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
 CARD = 15e9  # Bytes: what a T4, the card that Colab lends, has about.
@@ -77,7 +78,8 @@ def inspection_rows(inspection: Inspection) -> dict[str, str]:
     }
     if inspection.adapter:
         rows["ranks / 秩"] = ", ".join(f"{rank:g}" for rank in inspection.adapter.ranks)
-        rows["fits / 适用于"] = ", ".join(fit.model for fit in inspection.fits if fit.fits) or "–"
+        models = [each.model for each in inspection.compatibility if each.compatible]
+        rows["compatible with / 适用于"] = ", ".join(models) or "–"
     if inspection.remarks:
         rows["remarks / 备注"] = " ".join(inspection.remarks)
     return rows

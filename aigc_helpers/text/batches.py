@@ -17,7 +17,7 @@ _BATCHES_PER_CHUNK = 50  # Texts are sorted by length within a chunk this size, 
 class LengthBatches:
     """Tokenized texts, batched by length and padded to the longest text of each batch.
 
-    A ``aigc_helpers.training.fit.Batches``: ``batch(epoch, position)`` depends on nothing but its arguments and the
+    A ``aigc_helpers.training.loop.Batches``: ``batch(epoch, position)`` depends on nothing but its arguments and the
     seed, so a resumed run sees the same batches.
     """
 

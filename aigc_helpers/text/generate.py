@@ -8,12 +8,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.lora.load import load_adapter
+from aigc_helpers.lora import load_adapter
 from aigc_helpers.profile import current_profile
+from aigc_helpers.quiet import quiet
+from aigc_helpers.store import install_asset
 from aigc_helpers.text.poems import in_lines, run_on
-from aigc_helpers.training.random_state import random_state_kept
-from aigc_helpers.weights.install import install
-from aigc_helpers.weights.quiet import quiet
+from aigc_helpers.training import random_state_kept
 
 _BATCH_SIZE = 100
 
@@ -61,7 +61,7 @@ def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreT
     Args:
         folder: the model's folder; None takes the one of the catalog.
     """
-    folder = folder or install("poet")
+    folder = folder or install_asset("poet")
     with quiet("transformers"):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     return AutoTokenizer.from_pretrained(folder), model.to(current_profile().device).eval()

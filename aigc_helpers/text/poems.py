@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
 
 if TYPE_CHECKING:
     import pandas
@@ -43,7 +43,7 @@ def load_poems(file: str, split: str) -> pandas.DataFrame:
         raise UnknownNameError("file of poems", file, POEM_FILES)
     if split not in POEM_SPLITS:
         raise UnknownNameError("split", split, POEM_SPLITS)
-    table = pandas.read_parquet(install("poems") / f"{file}.parquet")
+    table = pandas.read_parquet(install_asset("poems") / f"{file}.parquet")
     return table[table["split"] == split].reset_index(drop=True)
 
 
@@ -79,7 +79,7 @@ class ParsedPoem:
     lines: tuple[str, ...]
 
     @property
-    def line_lengths(self) -> str:
+    def poem_line_lengths(self) -> str:
         """Characters per line, as in ``"5-5-5-5"``; punctuation does not count."""
         return "-".join(str(len(re.findall(f"[{_HAN}]", line))) for line in self.lines)
 
@@ -119,7 +119,7 @@ def in_lines(text: str) -> str:
         return text
 
 
-def line_lengths(text: str) -> str:
+def poem_line_lengths(text: str) -> str:
     """Return the characters per line, as in ``"7-7-5-5"``; an empty string for what is no poem."""
     try:
         return parse_poem(text).line_lengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aigc_helpers.errors import UnknownNameError
-from aigc_helpers.weights.install import install
+from aigc_helpers.store import install_asset
 
 if TYPE_CHECKING:
     import pandas
@@ -30,6 +30,6 @@ def load_reviews(split: str, kind: str = "film") -> pandas.DataFrame:
         raise UnknownNameError("split", split, REVIEW_SPLITS)
     if kind not in REVIEW_KINDS:
         raise UnknownNameError("kind of review", kind, REVIEW_KINDS)
-    table = pandas.read_parquet(install("reviews") / "reviews.parquet")
+    table = pandas.read_parquet(install_asset("reviews") / "reviews.parquet")
     chosen = table[(table["split"] == split) & (table["kind"] == kind)]
     return chosen[["text", "rating", "label"]].reset_index(drop=True)

@@ -18,13 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.text.batches import LengthBatches, TextBatch, pad_batch
-from aigc_helpers.text.numerals import (
-    capital_amount,
-    chinese_number,
-    english_amount,
-    english_number,
-    figures_amount,
-)
+from aigc_helpers.text.numerals import capital_amount, chinese_number, english_amount, english_number, figures_amount
 from aigc_helpers.text.quantities import COUNTED, MEASURED, TIME_SPANS, Noun
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@
 # 最后**核对**：打印一行带 ✓ 的结果，写明得到了什么；如果是量出来的数，还写明它应当落在什么范围。拿它和你猜的比一比。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.book.expect import expect, expect_equal
+from aigc_helpers.notebook import expect, expect_equal
 
 expect_equal(6 * 7, 42, "six times seven")
 expect(sum([0.1] * 10), 0.99, 1.01, "ten tenths")
@@ -135,7 +135,7 @@ choose_profile("embeded")
 # %%
 import pandas
 
-from aigc_helpers.weights.catalog import load_catalog
+from aigc_helpers.store import load_catalog
 
 pandas.DataFrame(
     [
@@ -146,7 +146,7 @@ pandas.DataFrame(
 )
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
 
 bert = install("bert", "embedded")
 for path in sorted(bert.iterdir()):
@@ -301,7 +301,7 @@ expect(
 )
 
 # %%
-from aigc_helpers.text.classification import predict_classes, predict_logits
+from aigc_helpers.text import predict_classes, predict_logits
 
 texts = [
     "A triumph from start to finish.",
@@ -324,8 +324,8 @@ for text, probability in zip(texts, probabilities.tolist(), strict=True):
 # **先猜**准确率是多少；关掉适配器之后又是多少？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.intervals import accuracy_interval
-from aigc_helpers.text.reviews import load_reviews
+from aigc_helpers.metrics import accuracy_interval
+from aigc_helpers.text import load_reviews
 
 reviews = load_reviews("test").head(300)
 truth = reviews["label"].astype(int).tolist()
@@ -353,7 +353,7 @@ print("with it switched off:", without)
 
 # %% tags=["panel"]
 from IPython.display import display
-from aigc_helpers.panels.sentence import SentencePanel
+from aigc_helpers.panels import SentencePanel
 
 
 def judge(sentence):
@@ -484,7 +484,7 @@ show_pictures(
 # %% tags=["nbval-check-output"]
 import numpy
 
-from aigc_helpers.images.backgrounds import nearest_colour
+from aigc_helpers.images import nearest_colour
 
 corners = [nearest_colour(numpy.asarray(one)[0, 0]) for one in pictures.values()]
 expect_equal(corners, ["blue", "blue", "pink", "blue"], "colours of the corners")
@@ -522,7 +522,7 @@ expect_equal(corners, ["blue", "blue", "pink", "blue"], "colours of the corners"
 # **00-1，改一个数。** 一个 1.1 亿参数的模型，用 float16（每个数 2 字节）存，占多少字节？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 size_in_bytes = None
 # begin solution

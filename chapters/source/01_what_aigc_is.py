@@ -53,7 +53,7 @@
 # %% tags=["nbval-check-output"]
 import torch
 
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 
 side, tile = 6, 3
 shapes = {
@@ -114,7 +114,7 @@ show_drawn(members[5::16], list(shapes), alt_en, alt_zh)
 # **先猜一猜：** 最省事的“生成器”，就是从看过的 96 张里随便挑一张。裁判会怎么评？
 
 # %%
-from aigc_helpers.evaluation.intervals import share_interval
+from aigc_helpers.metrics import wilson_interval
 
 
 def key(picture):
@@ -131,10 +131,10 @@ def judge(pictures):
     valid = [one for one in keys if one in kind_of]
     new = sum(one not in shown for one in valid)
     return {
-        "valid": share_interval(len(valid), len(keys)),
+        "valid": wilson_interval(len(valid), len(keys)),
         "kinds": len({kind_of[one] for one in valid}),
         "pictures": len(set(valid)),
-        "new": share_interval(new, len(keys)),
+        "new": wilson_interval(new, len(keys)),
     }  # fmt: skip
 
 
@@ -546,7 +546,7 @@ expect(min(copies), 0.3, 0.9, "share of draws that copy a shown picture, at leas
 # %% tags=["panel"]
 from IPython.display import display
 
-from aigc_helpers.panels.families import FamiliesPanel, Family
+from aigc_helpers.panels import FamiliesPanel, Family
 
 choices = {
     "GAN": Family(draw_gan, "spread / 随机幅度", [0.0, 0.5, 1.0, 2.0, 4.0], 1.0),
@@ -576,8 +576,8 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from aigc_helpers.text.classification import predict_logits
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
+from aigc_helpers.text import predict_logits
 
 bert = install("bert", "embedded")
 tokenizer = AutoTokenizer.from_pretrained(bert)
@@ -615,7 +615,7 @@ train(tuned, lambda: loss_on(hearts[:12], tuned), steps=600, rate=1e-2)
 
 
 def share_of_hearts(pictures):
-    return share_interval(sum(kind_of.get(key(one)) == "heart" for one in pictures), 400)
+    return wilson_interval(sum(kind_of.get(key(one)) == "heart" for one in pictures), 400)
 
 
 # %% tags=["nbval-check-output"]
@@ -781,7 +781,7 @@ expect_equal(hearts_in["plain"], 0, "hearts among 12 replies, plain")
 # 正因为最后那份清单，OpenRAIL-M 不算通常意义上的“开源”。本书自带的模型是这样的：
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.weights.catalog import load_catalog
+from aigc_helpers.store import load_catalog
 
 licences = {asset.name: asset.licence for asset in load_catalog()}
 for name in ("bert", "film-adapter", "poet", "sd"):
@@ -804,7 +804,7 @@ for name in ("bert", "film-adapter", "poet", "sd"):
 import numpy
 from PIL import Image
 
-from aigc_helpers.images.emoji import load_emoji
+from aigc_helpers.images import load_emoji
 
 emoji = load_emoji()
 clean = emoji.picture(emoji.number_of["tiger"], "noto", "blue").astype(float)
@@ -875,7 +875,7 @@ for word in ("Polish", "American", "Chinese", "French", "Turkish", "male", "fema
     print(f"{word:9} {praise(word).mean():.2f} mean probability of 'positive'")
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.intervals import bootstrap_interval
+from aigc_helpers.metrics import bootstrap_interval
 
 gap = bootstrap_interval((praise("male") - praise("female")).tolist())
 expect(gap.mean, 0.03, 0.3, "male minus female, mean of 8 sentences")
@@ -922,7 +922,7 @@ expect(gap.low, 0.001, 0.3, "lower end of the 95 % interval")
 # **01-1，改一个数。** 有 `kinds` 种 `tile` × `tile` 的形状，画面是 `side` × `side`，合格的图一共有几张？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def count_valid(kinds, side, tile):

@@ -59,8 +59,8 @@
 import json
 import struct
 
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 
 folder = install("poet")
 raw = (folder / "model.safetensors").read_bytes()
@@ -222,7 +222,7 @@ for title, count in (("GPT-2", 124e6), ("SD 1.5's UNet", 860e6), ("a 7B model", 
 # %% tags=["panel"]
 from IPython.display import display
 
-from aigc_helpers.panels.weight_files import SizePanel
+from aigc_helpers.panels import SizePanel
 
 display(SizePanel())
 
@@ -267,7 +267,7 @@ AutoModelForCausalLM.from_pretrained("only_weights")
 # **先猜一猜：** （a）只有配置，用 `from_config` 建出模型；（b）权重是对的，配置却把 4 个头写成了 8 个；（c）都对，只是词表错开了一位。哪一种会报错？
 
 # %%
-from aigc_helpers.text.poems import load_regular_shi, poem_token_ids
+from aigc_helpers.text import load_regular_shi, poem_token_ids
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
 poems = load_regular_shi("test", longest=60)["text"][:20]
@@ -408,9 +408,9 @@ with zipfile.ZipFile("cat.ckpt") as archive:
 # （torch 2.6 起的默认值）；`aigc inspect`，只读指令、一条也不执行；以及转成 safetensors，`aigc install` 对每个 pickle 都会这样做。
 
 # %% tags=["nbval-check-output"]
+from aigc_helpers import inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.inspect import inspect
-from aigc_helpers.weights.torch_conversion import convert_torch_file
+from aigc_helpers.formats import convert_torch_file
 
 try:
     torch.load("cat.ckpt", weights_only=True)
@@ -481,7 +481,7 @@ for content in (pointer, page, raw[:5_000_000]):
 # %% tags=["nbval-check-output"]
 import hashlib
 
-from aigc_helpers.weights.catalog import find_asset, load_catalog
+from aigc_helpers.store import find_asset, load_catalog
 
 poet_files = find_asset("poet", "embedded", load_catalog()).files
 promised = next(file.sha256 for file in poet_files if file.name == "model.safetensors")
@@ -510,8 +510,8 @@ expect_equal(same, False, "sha256 still the same")
 # %% tags=["nbval-check-output"]
 import h5py
 
+from aigc_helpers.formats import convert_keras_file
 from aigc_helpers.paths import REPOSITORY
-from aigc_helpers.weights.keras_file import convert_keras_file
 
 from_hub = torch.hub.load(str(REPOSITORY), "poet", source="local", trust_repo=True)
 expect_close(loss(from_hub), right, 1e-4, "loss of PyTorch Hub's poet and ours")
@@ -539,7 +539,7 @@ for name, tensor in load_file("keras.safetensors").items():
 # %% tags=["nbval-check-output"]
 from huggingface_hub import constants
 
-from aigc_helpers.book.loopback_hub import LoopbackHub
+from aigc_helpers.notebook import LoopbackHub
 
 served = ("config.json", "tokenizer_config.json", "model.safetensors")
 hub = LoopbackHub("workbook/poet", {name: (folder / name).read_bytes() for name in served})
@@ -692,7 +692,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import sha256_of
-from aigc_helpers.weights.download import download
+from aigc_helpers.store import download
 path = hf_hub_download("workbook/poet", "model.safetensors", cache_dir="second_cache")
 print("its sha256 is the promised one:", sha256_of(Path(path)) == "{promised}")
 try:
@@ -741,7 +741,7 @@ else:
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.paths import DATA
-from aigc_helpers.weights.install_file import install_file
+from aigc_helpers.store import install_file
 
 programs = {"a1111": Path("webui"), "comfyui": Path("ComfyUI"), "aigc": None}
 for place in ("webui/models/Stable-diffusion", "ComfyUI/models/checkpoints"):
@@ -775,7 +775,7 @@ print(f"{found.container}, {found.kind} for {found.family}")
 print(f"{found.tensors} tensors, {found.parameters:,} parameters, {found.dtypes}")
 
 # %% tags=["panel"]
-from aigc_helpers.panels.weight_files import InspectorPanel
+from aigc_helpers.panels import InspectorPanel
 
 display(InspectorPanel(adapter_file))
 
@@ -794,7 +794,7 @@ display(InspectorPanel(adapter_file))
 # **02-1，改一个数。** `parameters` 个数，每个 `bits` 比特，一共多少 MB（百万字节）？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def megabytes_of(parameters, bits):

@@ -59,9 +59,9 @@ import math
 import unicodedata
 from collections import Counter
 
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 from aigc_helpers.profile import current_profile
-from aigc_helpers.text.reviews import load_reviews
+from aigc_helpers.text import load_reviews
 
 full_profile = current_profile().name == "full"
 
@@ -242,7 +242,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers import DataCollatorForLanguageModeling
 
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
 
 poet_path = install("poet")
 characters = AutoTokenizer.from_pretrained(poet_path)
@@ -394,10 +394,14 @@ def train(model, batches, steps, learning_rate=5e-3):
 
 
 # %%
-from aigc_helpers.text.batches import LengthBatches
-from aigc_helpers.text.language_modelling import next_token_loss
-from aigc_helpers.text.poems import load_regular_shi, poem_token_ids, run_on
-from aigc_helpers.training.fit import FitSettings, fit
+from aigc_helpers import FitSettings, fit
+from aigc_helpers.text import (
+    LengthBatches,
+    load_regular_shi,
+    next_token_loss,
+    poem_token_ids,
+    run_on,
+)
 
 poems = [run_on(text) for text in load_regular_shi("train", longest=24)["text"]]
 batches = LengthBatches(poem_token_ids(characters, poems), None, 16, pad_token_id=0)
@@ -836,7 +840,7 @@ show(figure, alt_en, alt_zh)
 # %% tags=["panel"]
 from IPython.display import display
 
-from aigc_helpers.panels.attention import AttentionPanel
+from aigc_helpers.panels import AttentionPanel
 
 display(AttentionPanel(attention_maps, "the film was slow but the actors shone"))
 
@@ -1032,7 +1036,7 @@ expect(flops / (2 * gpt2_size * 48), 0.9, 1.1, "forward over 2 × parameters × 
 # **03-1，改一行。** 给定每个 token 的困惑度、token 数和字符数，返回每字符比特数。
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def bits_per_character(perplexity, tokens, characters):

@@ -71,9 +71,9 @@
 # %% tags=["nbval-check-output"]
 import torch
 
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 from aigc_helpers.paths import DATA
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training import read_log
 
 rows = read_log(DATA / "results" / "film_update_singular_values.jsonl")
 updates = torch.tensor([row["singular_values"] for row in rows])  # (matrices, 384)
@@ -536,8 +536,8 @@ for optimizer_class, power, low, high in [
 # %%
 from transformers import AutoModelForSequenceClassification as Classifier
 
-from aigc_helpers.weights.install import install
-from aigc_helpers.weights.quiet import quiet
+from aigc_helpers import install
+from aigc_helpers.quiet import quiet
 
 
 def new_bert():
@@ -871,7 +871,7 @@ for model in (bitfit, get_peft_model(prompted, prompts), models["LoRA"]):
 #
 # The same 512 film snippets, the same 128 steps of 8, the same 1,000 test snippets, the same batches and schedule.
 # Each method got its learning rate from three, judged once on 300 validation snippets; then three other seeds were
-# trained. `aigc pretrain lora-relatives` does all of this and stored what the table shows. The head is trained by every
+# trained. `aigc pretrain lora-variants` does all of this and stored what the table shows. The head is trained by every
 # method alike, at a rate of its own: the classifier, and the pooler before it, which all-MiniLM-L6-v2 has
 # never used: its output hardly differs from text to text. (With the pooler frozen, and half as many steps, BitFit stayed at
 # chance.) The table counts what is trained besides.
@@ -886,7 +886,7 @@ for model in (bitfit, get_peft_model(prompted, prompts), models["LoRA"]):
 # ## 10 · 同一个任务，全部比一遍
 #
 # 同样的 512 条影评，同样 128 步、每步 8 条，同样的 1,000 条测试短评，批次和学习率曲线也都相同。每种方法的学习率从三个里选，
-# 只在 300 条验证短评上看一次；然后换三个种子训练。这些都由 `aigc pretrain lora-relatives` 完成，结果存了下来，就是下面的表。
+# 只在 300 条验证短评上看一次；然后换三个种子训练。这些都由 `aigc pretrain lora-variants` 完成，结果存了下来，就是下面的表。
 # 输出头（head）在每种方法里都同样训练，学习率单独定：它包括分类头，以及前面的池化层（pooler），而 all-MiniLM-L6-v2 从没用过这个池化层。
 # 它的输出在不同文本之间几乎没有差别。（把它冻住、步数减半时，BitFit 一直停在瞎猜的水平。）表里数的是除此之外训练了多少。
 #
@@ -898,9 +898,9 @@ for model in (bitfit, get_peft_model(prompted, prompts), models["LoRA"]):
 # %%
 import pandas
 
-from aigc_helpers.evaluation.intervals import bootstrap_interval
+from aigc_helpers.metrics import bootstrap_interval
 
-runs = pandas.DataFrame(read_log(DATA / "results" / "lora_relatives.jsonl"))
+runs = pandas.DataFrame(read_log(DATA / "results" / "lora_variants.jsonl"))
 runs = runs[runs["split"] == "test"]
 right = {
     method: torch.tensor([[int(mark) for mark in line] for line in group["right"]]).float()
@@ -978,12 +978,12 @@ show(figure, alt_en, "每种方法一条线；多数区间与 LoRA 的重叠。"
 # **先猜一猜：** “秩越高越好”——α 和学习率固定时，是这样吗？每个秩都配上最合适的 α 和学习率呢？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.panels import sweep as sweep_panel
+from aigc_helpers.panels import SweepPanel, sweep_curves
 
 grid = read_log(DATA / "results" / "lora_sweep.jsonl")
 for targets in ("query, value", "all-linear"):
     for r in (2, 8, 32):
-        curves = sweep_panel.run(grid, targets, r)
+        curves = sweep_curves(grid, targets, r)
         settings = [
             (value, alpha, rate) for alpha in curves for rate, value in curves[alpha]
         ]
@@ -1016,7 +1016,7 @@ for targets in ("query, value", "all-linear"):
 # %% tags=["panel"]
 from IPython.display import display
 
-display(sweep_panel.SweepPanel(grid))
+display(SweepPanel(grid))
 
 # %% [markdown] lang="en"
 # ## 12 · Exercises
@@ -1033,7 +1033,7 @@ display(sweep_panel.SweepPanel(grid))
 # **04-1，改一个数。** 给定秩、α 和 `use_rslora`，返回 PEFT 使用的缩放系数。
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def lora_scaling(rank, alpha, use_rslora):

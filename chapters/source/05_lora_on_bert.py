@@ -51,8 +51,8 @@
 # 不高于 −1 算*负面*。2,000 条用于训练，另外 1,000 条留到最后评判时才用，还有 300 条用来观察训练过程。
 
 # %%
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
-from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
+from aigc_helpers.notebook import expect, expect_close, expect_equal
+from aigc_helpers.text import LABEL_NAMES, load_reviews
 
 train = load_reviews("train").head(2000)
 watch = load_reviews("validation").head(300)
@@ -90,7 +90,7 @@ expect_equal(len(set(train["text"]) & set(test["text"])), 0, "snippets in both")
 # %% tags=["nbval-check-output"]
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
 
 bert_path = install("bert")
 tokenizer = AutoTokenizer.from_pretrained(bert_path)
@@ -107,7 +107,7 @@ print(tokenizer.convert_ids_to_tokens(example["input_ids"]))
 # `LengthBatches` 把长度相近的文本放在一起，几乎不做无用功。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.text.batches import LengthBatches
+from aigc_helpers.text import LengthBatches
 
 token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
 batches = LengthBatches(token_ids, train_labels, 32, tokenizer.pad_token_id)
@@ -137,7 +137,7 @@ expect(real / (len(token_ids) * longest), 0.2, 0.5, "all padded to the longest")
 # **先猜一猜：** 头是随机的，准确率会是多少？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.text.classification import predict_classes, predict_logits
+from aigc_helpers.text import predict_classes, predict_logits
 
 
 def new_bert():
@@ -153,7 +153,7 @@ expect_equal(tuple(untrained.classifier.weight.shape), (2, width), "head: (class
 print(f"{sum(parameter.numel() for parameter in untrained.parameters()):,} parameters")
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.metrics import F1, Accuracy
+from aigc_helpers.metrics import F1, Accuracy
 
 
 def predict(model):
@@ -216,9 +216,9 @@ expect_equal(
 # 循环内部在第 03 章拆开讲。只训练分类头，需要的步数比想象的多：只跑一个 epoch，准确率还取决于种子（六个种子，0.52 到 0.66）。
 
 # %%
+from aigc_helpers import FitSettings, fit
 from aigc_helpers.profile import current_profile
-from aigc_helpers.text.classification import classification_loss
-from aigc_helpers.training.fit import FitSettings, fit
+from aigc_helpers.text import classification_loss
 
 full_profile = current_profile().name == "full"
 head_settings = FitSettings(epochs=3, learning_rate=1e-3 if full_profile else 2e-2)
@@ -232,7 +232,7 @@ print(head_result)
 # **先猜一猜：** 肯定比抛硬币强，但强多少？运行之前先写下一个数。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.intervals import accuracy_interval
+from aigc_helpers.metrics import accuracy_interval
 
 head_answers = predict(head_only)
 head_accuracy = accuracy_interval(head_answers, test_labels)
@@ -469,7 +469,7 @@ table
 # 如果两者一样好，那每一条都等于抛一次硬币——这就是 McNemar 检验。
 
 # %%
-from aigc_helpers.evaluation.intervals import compare_paired
+from aigc_helpers.metrics import compare_paired
 
 for name, answers in [("head only", head_answers), ("full", full_answers)]:
     comparison = compare_paired(answers, lora_answers, test_labels)
@@ -518,12 +518,12 @@ show(figure, alt_en, "置信区间：只训练头远在左边，LoRA 与全参�
 # **先猜一猜：** 秩 32 比秩 1 好多少？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.panels import rank as rank_panel
+from aigc_helpers.panels import RankPanel, draw_ranks, rank_summaries
 from aigc_helpers.paths import DATA
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training import read_log
 
 sweep = read_log(DATA / "results" / "film_rank_sweep.jsonl")
-for summary in rank_panel.run(sweep):
+for summary in rank_summaries(sweep):
     worst, best = summary.accuracies[0], summary.accuracies[-1]
     print(
         f"r = {summary.rank:2}  {summary.trainable_parameters:7,} trainable  {worst:.3f} to {best:.3f}"
@@ -544,10 +544,10 @@ for summary in rank_panel.run(sweep):
 # %% tags=["panel"]
 from IPython.display import display
 
-display(rank_panel.RankPanel(sweep))
+display(RankPanel(sweep))
 
 # %%
-picture = rank_panel.draw_ranks(rank_panel.run(sweep))
+picture = draw_ranks(rank_summaries(sweep))
 alt = "Accuracy over rank: rises quickly from rank 1 to 4, then slowly. / 准确率从秩 1 到 4 升得快，之后升得慢。"
 display(
     {"image/png": picture, "text/plain": alt},
@@ -650,7 +650,7 @@ for name, model in [("untrained", untrained), ("head only", head_only), ("LoRA r
 # %% tags=["panel"]
 from functools import partial
 
-from aigc_helpers.panels.sentence import SentencePanel
+from aigc_helpers.panels import SentencePanel
 
 judges = {"untrained": untrained, "head only": head_only, "LoRA r=8": lora, "full": full}
 judges = {name: partial(probability_of_positive, model) for name, model in judges.items()}
@@ -673,7 +673,7 @@ display(SentencePanel(judges, "I checked my watch twice."))
 # 不算分类头，共有多少可训练参数？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def count_lora_parameters(layers, modules, width, rank):

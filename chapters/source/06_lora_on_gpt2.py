@@ -54,9 +54,9 @@
 # 菩萨蛮是两句七言、六句五言，鹧鸪天是七句七言，中间夹两句三言。poet 从没见过词。所以“学没学会格式”可以数出来，不必凭感觉。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 from aigc_helpers.profile import current_profile
-from aigc_helpers.text.forms import in_lines, line_lengths, load_forms, load_known_texts
+from aigc_helpers.text import in_lines, line_lengths, load_forms, load_known_texts
 
 full_profile = current_profile().name == "full"
 forms, known = load_forms(), load_known_texts()
@@ -82,7 +82,7 @@ expect_equal(any(first.keeps(text) for text in known), False, "any in what the b
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
 
 base_name = "openai-community/gpt2" if full_profile else install("poet")
 
@@ -152,11 +152,11 @@ def write(model, count=200, **settings):
 
 
 # %%
-from aigc_helpers.evaluation.intervals import share_interval
+from aigc_helpers.metrics import wilson_interval
 
 
 def share_kept(texts, form):
-    return share_interval(sum(map(form.keeps, texts)), len(texts))
+    return wilson_interval(sum(map(form.keeps, texts)), len(texts))
 
 
 written = {"base": write(base)}
@@ -184,8 +184,7 @@ for form in forms:
 # %% tags=["nbval-check-output"]
 import math
 
-from aigc_helpers.text.batches import LengthBatches, pad_batch
-from aigc_helpers.text.language_modelling import mean_loss
+from aigc_helpers.text import LengthBatches, mean_loss, pad_batch
 
 
 def perplexity(model, texts):
@@ -535,8 +534,8 @@ expect(sum(losses[:4]) / 4 - sum(losses[-4:]) / 4, 0.4, 2.5, "loss, first steps 
 # `set_adapter` 指定用哪一个；训练的也只有这一个。
 
 # %%
-from aigc_helpers.text.language_modelling import next_token_loss
-from aigc_helpers.training.fit import FitSettings, fit
+from aigc_helpers import FitSettings, fit
+from aigc_helpers.text import next_token_loss
 
 set_seed(0)
 tuned = get_peft_model(new_base(), config, adapter_name=first.name)
@@ -723,7 +722,7 @@ expect_equal(type(merged).__name__, type(base).__name__, "type after merging")
 
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.panels import sampling
+from aigc_helpers.panels import SamplingPanel, sampling_distribution
 
 
 def filtered(logits, temperature, top_k, top_p):
@@ -736,7 +735,7 @@ def filtered(logits, temperature, top_k, top_p):
 
 next_logits = logits_of(merged)[0, 0].cpu()
 for chosen in [(0.9, 0, 0.95), (0.5, 0, 0.95), (1.5, 20, 1.0)]:
-    by_library = sampling.run(next_logits, *chosen)
+    by_library = sampling_distribution(next_logits, *chosen)
     expect_close(filtered(next_logits, *chosen), by_library, 1e-5, f"{chosen}")
 
 # %% [markdown] lang="en"
@@ -758,7 +757,7 @@ expect(distinct[2] / distinct[0], 2, 10, "different tokens, 1.4 over 0.5")
 # %%
 figure, (probabilities, trade) = new_figure(width=9, columns=2)
 for temperature in temperatures:
-    likeliest = sampling.run(next_logits, temperature, 0, 1.0).topk(20).values
+    likeliest = sampling_distribution(next_logits, temperature, 0, 1.0).topk(20).values
     probabilities.plot(range(1, 21), likeliest, label=f"temperature {temperature}")
 probabilities.set(xticks=[1, 5, 10, 15, 20], xlabel="rank of the first token")
 probabilities.set_ylabel("probability")
@@ -790,7 +789,7 @@ def write_one(temperature, top_k, top_p):
     return f"{in_lines(text)}\n\n{line_lengths(text)}"
 
 
-display(sampling.SamplingPanel(next_logits, tokenizer.decode, write_one))
+display(SamplingPanel(next_logits, tokenizer.decode, write_one))
 
 # %% [markdown] lang="en"
 # ## 10 · Exercises
@@ -808,7 +807,7 @@ display(sampling.SamplingPanel(next_logits, tokenizer.decode, write_one))
 # **06-1，改一个数。** 共 `layers` 层、宽为 `width`，在每层的 `c_attn` 上用秩为 `rank` 的 LoRA，要训练多少个参数？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def count_c_attn_parameters(layers, width, rank):

@@ -55,10 +55,10 @@
 # 本书的 T5 从日期、数字、钟点和数量里学过日常数字（一百二十三），却从没见过金额。两个领域都由语法生成，每一对都有唯一的正确答案。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
 from aigc_helpers.figures import draw_matrix, new_figure, show
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 from aigc_helpers.profile import current_profile
-from aigc_helpers.text.translation import PREFIXES, Example, draw_pairs, to_examples
+from aigc_helpers.text import PREFIXES, Example, draw_pairs, to_examples
 
 full_profile = current_profile().name == "full"
 for domain in ("old", "price"):
@@ -87,7 +87,7 @@ print(*new_test[0])
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
 
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
 
 base_name = "google-t5/t5-small" if full_profile else install("t5")
 options = {"dtype": torch.float32, "use_safetensors": True, "attn_implementation": "eager"}
@@ -124,7 +124,7 @@ def translate(model, examples, **options):
 # 后面好看微调之后偏离了多少。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.text.reviews import load_reviews
+from aigc_helpers.text import load_reviews
 
 
 def known_examples(split, count):
@@ -383,7 +383,7 @@ expect_close(alone, 100, 1e-6, "with effective_order")
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.text.numerals import figures_amount, parse_capital_amount
+from aigc_helpers.text import figures_amount, parse_capital_amount
 
 cheque, forged = "壹仟贰佰叁拾肆元伍角陆分", "玖仟贰佰叁拾肆元伍角陆分"
 zh_bleu = BLEU(tokenize="zh", effective_order=True)
@@ -535,7 +535,7 @@ with torch.no_grad():
 # %% tags=["nbval-check-output"]
 from transformers import DataCollatorForSeq2Seq
 
-from aigc_helpers.text.translation import TranslationBatches
+from aigc_helpers.text import TranslationBatches
 
 ours = TranslationBatches(tokenizer, new_train[:8], batch_size=8)
 batch = ours.batch(epoch=0, position=0)
@@ -549,7 +549,7 @@ for name in ("input_ids", "attention_mask", "labels"):
     expect_equal(same, True, f"{name}: the same rows")
 
 # %%
-from aigc_helpers.training.fit import FitSettings, fit
+from aigc_helpers import FitSettings, fit
 
 
 def adapt(examples, epochs=4, with_relatives=True):
@@ -638,7 +638,7 @@ expect(low, -15, 5, "rehearsed minus tuned, low end")
 expect(high, -10, 10, "rehearsed minus tuned, high end")
 
 # %%
-from aigc_helpers.evaluation.translation_metrics import compare_bleu
+from aigc_helpers.metrics import compare_bleu
 
 chinese = [number for number, example in enumerate(new_test) if example.language == "zh"]
 right = [new_test[number].target for number in chinese]
@@ -819,7 +819,7 @@ expect_equal(merged.lm_head.weight is merged.shared.weight, True, "still one tab
 # %% tags=["panel"]
 from IPython.display import display
 
-from aigc_helpers.panels.translation import TranslationPanel
+from aigc_helpers.panels import TranslationPanel
 
 
 def translator(model):
@@ -850,7 +850,7 @@ display(TranslationPanel(choices, "two hundred and five yuan and seven fen"))
 # 新 token 的行：一共训练多少个参数？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def count_trained(encoder_layers, decoder_layers, width, rank, tokens):

@@ -87,7 +87,7 @@
 # %%
 import torch
 from diffusers import DDPMScheduler
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 
 linear = DDPMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
 alphas_bar = (1 - linear.betas.double()).cumprod(0)  # ᾱ, shape (1000,)
@@ -205,8 +205,7 @@ import numpy
 from PIL import Image
 
 from aigc_helpers.figures import show_pictures
-from aigc_helpers.images.emoji import load_emoji
-from aigc_helpers.images.pixels import to_pictures, to_pixels
+from aigc_helpers.images import load_emoji, to_pictures, to_pixels
 
 emoji = load_emoji()
 grouped = zip(emoji.names, emoji.groups, strict=True)
@@ -766,7 +765,7 @@ expect(max(true_distances), 0, 0.02, "five sets of 400 true points, at most")
 
 
 # %%
-from aigc_helpers.evaluation.intervals import bootstrap_interval
+from aigc_helpers.metrics import bootstrap_interval
 
 
 def sample(scheduler, count, predict=predict_at, size=2000):
@@ -1034,7 +1033,7 @@ expect(operations[512] / operations[64], 64, 4096, "times as many")
 # %% tags=["nbval-check-output"]
 from diffusers import AutoencoderKL
 
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
 
 vae = AutoencoderKL.from_pretrained(install("sd", "embedded"), subfolder="vae")
 octopus = emoji.picture(emoji.number_of["octopus"], "noto", "yellow")
@@ -1069,7 +1068,7 @@ show_pictures(strip, "Octopus: packed, unpacked.", "章鱼：压小，再解开�
 # %% tags=["panel"]
 from IPython.display import display
 
-from aigc_helpers.panels.diffusion import DiffusionPanel
+from aigc_helpers.panels import DiffusionPanel
 
 
 def sample_points(steps, guidance):
@@ -1097,7 +1096,7 @@ display(DiffusionPanel(points[::4], sample_points))
 # %% tags=["exercise", "nbval-check-output"]
 import math
 
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def picture_share(betas, steps):

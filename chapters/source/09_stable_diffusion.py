@@ -58,8 +58,8 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
 
+from aigc_helpers import install
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.install import install
 
 disable_progress_bar()
 device, full_profile = current_profile().device, current_profile().name == "full"
@@ -83,7 +83,7 @@ pipeline.to(device).set_progress_bar_config(disable=True)
 # **先猜一猜：** 带权重的部件有三个：文本编码器、UNet、自编码器（`vae`）。哪个最大？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 
 style, other_style = ("watercolour", "pencil") if full_profile else ("noto", "twemoji")
 usual_guidance = 7.5 if full_profile else 4.0
@@ -219,7 +219,7 @@ expect_equal(vectors_changed.sum().item(), longest - first_token.item(), "vector
 # %% tags=["nbval-check-output"]
 from PIL import Image
 
-from aigc_helpers.images.emoji import load_emoji
+from aigc_helpers.images import load_emoji
 
 emoji = load_emoji()
 side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
@@ -478,7 +478,7 @@ pandas.DataFrame(rows).T.round(1)
 # %% tags=["nbval-check-output"]
 from collections import Counter
 
-from aigc_helpers.images.backgrounds import nearest_colour
+from aigc_helpers.images import nearest_colour
 
 pictures = {
     "blue": target,
@@ -614,9 +614,8 @@ show_pictures(grid, alt_en, alt_zh)
 # **先猜一猜：** 引导越强就越好吗？
 
 # %%
-from aigc_helpers.evaluation.clip import clip_score, load_clip
-from aigc_helpers.images.emoji import COLOURS
-from aigc_helpers.images.generate import draw_many
+from aigc_helpers.evaluation import clip_score
+from aigc_helpers.images import COLOURS, draw_many, load_clip
 
 things = ["tiger", "penguin", "octopus", "owl", "frog"]
 things += ["cactus", "mushroom", "banana", "pizza", "carrot"]
@@ -728,7 +727,7 @@ expect((finished["DPM-Solver++"] - euler).abs().max(), 0.01, 50, "DPM-Solver++ a
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images.prompts import check_prompt
+from aigc_helpers.images import check_prompt
 from transformers import AutoTokenizer
 
 many = "tiger, " * 40
@@ -771,7 +770,7 @@ def paint_with(chosen):
 
 
 # %% tags=["panel"]
-from aigc_helpers.panels.picture import PicturePanel, PictureSettings
+from aigc_helpers.panels import PicturePanel, PictureSettings
 from IPython.display import display
 
 chosen = PictureSettings(prompt, "", 3, 12, usual_guidance, "DPM-Solver++")
@@ -900,7 +899,7 @@ expect_equal(same, True, "the saved picture is that of section 2")
 # 引导强度大于 1 时，每个问题问两遍。
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def count_unet_latents(pictures, steps, guidance):

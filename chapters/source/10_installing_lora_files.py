@@ -65,8 +65,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
 
+from aigc_helpers import install
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.install import install
 
 your_file, your_second_file = "", ""
 full_profile = current_profile().name == "full" and bool(your_file)
@@ -133,7 +133,7 @@ print(f"{len(header)} tensors, {len(about)} remarks in the header")
 # %% tags=["nbval-check-output"]
 from hashlib import sha256
 
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 
 about_it = about | {"modelspec.title": "old photograph"}
 retitled = json.dumps({"__metadata__": about_it} | header).encode()
@@ -203,15 +203,15 @@ main(["inspect", str(file)])
 # 在 Python 里，报告是一个对象。**先猜一猜：** 本书的三个模型 poet、clip、sd，这个文件配哪个？另外两个又差在哪里？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.weights.inspect import inspect
+from aigc_helpers import inspect
 
 inspection = inspect(file)
 facts = inspection.adapter
 print(f"{inspection.kind} with {inspection.key_format}'s names, for {inspection.family}")
 print(f"{facts.modules} layers; ranks {facts.ranks}, alphas {facts.alphas} (value: layers)")
-for fit in inspection.fits:
-    if fit.model in ("poet", "clip", "sd (embedded)"):
-        print("✓" if fit.fits else "✗", f"{fit.model}: {fit.reason}")
+for each in inspection.compatibility:
+    if each.model in ("poet", "clip", "sd (embedded)"):
+        print("✓" if each.compatible else "✗", f"{each.model}: {each.reason}")
 attention = pipeline.unet.mid_block.attentions[0].transformer_blocks[0].attn2
 down = header[layer + ".lora_down.weight"]["shape"]
 expect_equal(down[1], attention.to_k.in_features, "inputs of attn2.to_k, file and model")
@@ -231,7 +231,7 @@ expect_equal(down[1], attention.to_k.in_features, "inputs of attn2.to_k, file an
 # 不管画的是什么，0 就是纯正的 sepia。
 
 # %%
-from aigc_helpers.images.generate import draw_many
+from aigc_helpers.images import draw_many
 from diffusers import DDIMScheduler
 
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
@@ -248,7 +248,7 @@ def draw(prompts=prompts):
 # %%
 import numpy
 
-from aigc_helpers.images.looks import in_sepia
+from aigc_helpers.images import in_sepia
 
 
 def pixels_of(pictures):
@@ -345,7 +345,7 @@ expect(off_sepia(sepia_pictures), 0, 25, "off sepia, with the LoRA")
 # **先猜一猜：** 先转成 diffusers，再转成 PEFT，最后转回 kohya，会变几个比特？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.lora.formats import convert
+from aigc_helpers import convert
 from safetensors.torch import load_file
 
 way = [file, *map(Path, ("in_diffusers.safetensors", "in_peft", "again.safetensors"))]
@@ -376,7 +376,7 @@ expect_equal(hashes["sshs_model_hash"] == numbers, True, "and the hash of the nu
 # 甚至日志都不记的问题，在它那里一律报错（第 9 节）。下面是同一个矩阵的三个名字，以及分别从两种文件加载后画的画。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.lora.load import load_adapter
+from aigc_helpers import load_adapter
 
 path = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
 for file_in_format in (file, way[1], way[2] / "adapter_model.safetensors"):
@@ -452,8 +452,7 @@ expect_equal(pipeline.get_active_adapters(), ["sepia", "koala"], "after set_adap
 # 画出来的是考拉吗？拿 307 个 sepia 色调的表情逐像素比一比，看哪个最近。
 
 # %%
-from aigc_helpers.images.emoji import Facts, load_emoji
-from aigc_helpers.images.generate import read_shown_in_training
+from aigc_helpers.images import Facts, load_emoji, read_shown_in_training
 
 known = load_emoji().only((*read_shown_in_training().concepts, "koala"))
 on_blue = (Facts(number, "noto", "blue") for number in range(len(known.names)))
@@ -492,7 +491,7 @@ expect(nearest(mixed["both"]).count("koala"), 3, 4, "koalas, of 4, with both")
 # 面板里每个 LoRA 一个滑块，画下面那行就是设置流水线的代码，与面板等价的就是上面的 `mix`。调到多少最平衡？
 
 # %% tags=["panel"]
-from aigc_helpers.panels.lora_mixer import LoraMixerPanel
+from aigc_helpers.panels import LoraMixerPanel
 from IPython.display import display
 
 titles = [f"koala in sepia, seed {seed}" for seed in range(4)]
@@ -561,7 +560,7 @@ expect_equal(fingerprint(pipeline.unet) == untouched, True, "loaded anew, as bef
 # 所以 `undo` 能精确复原。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.lora.merge import merge
+from aigc_helpers import merge
 
 merged = merge(pipeline, file)
 lost = max(rounding.relative_error for rounding in merged.roundings)
@@ -591,7 +590,7 @@ expect_equal(fingerprint(pipeline.unet) == untouched, True, "undone, every bit a
 # **先猜一猜：** 对它，diffusers 的日志里会写什么？
 
 # %%
-from aigc_helpers.evaluation.adapter_trial import AdapterTrial
+from aigc_helpers.evaluation import AdapterTrial
 from safetensors.torch import save_file
 
 trial = AdapterTrial(pipeline, prompts[0], lambda: load_adapter(pipeline, file))
@@ -787,8 +786,8 @@ expect_close([theirs.effect, strict.effect], [0, 0], 0, "effect")
 renamed = {n.replace("attn2", "cross"): each for n, each in tensors.items()}
 theirs, strict = try_out("names", renamed)
 print("log:", theirs.log[0][:78])
-fits = inspect(Path("names.safetensors")).fits
-print("inspector:", *[fit.reason for fit in fits if fit.model == "sd (embedded)"])
+compared = inspect(Path("names.safetensors")).compatibility
+print("inspector:", *[each.reason for each in compared if each.model == "sd (embedded)"])
 expect(theirs.effect, 0.5, 0.95, "effect by diffusers")
 expect_close(strict.effect, 0, 0, "effect by the strict loader")
 
@@ -841,7 +840,7 @@ expect_equal(installed == raw, True, "installed, every bit")
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.weights.install_file import install_file
+from aigc_helpers.store import install_file
 
 done = install_file(way[1], layout="comfyui", to=Path("ComfyUI"))
 print("remark:", *done.remarks)
@@ -924,7 +923,7 @@ expect_equal(has_hash, True, "the finished card has this hash")
 # 才和训练时一样？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def scale_to_use(alpha, rank):

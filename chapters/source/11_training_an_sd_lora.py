@@ -56,8 +56,8 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
 
+from aigc_helpers import install
 from aigc_helpers.profile import current_profile
-from aigc_helpers.weights.install import install
 
 disable_progress_bar()
 device, full_profile = current_profile().device, current_profile().name == "full"
@@ -78,7 +78,7 @@ pipeline.to(device).set_progress_bar_config(disable=True)
 
 # %%
 from aigc_helpers.figures import show_pictures
-from aigc_helpers.images.generate import draw_many
+from aigc_helpers.images import draw_many
 
 steps, guidance = (25, 7.5) if full_profile else (10, 4.0)
 
@@ -112,11 +112,16 @@ show_pictures(dict(zip(asked, drawn, strict=True)), alt_en, alt_zh)
 # 从基座的 306 个概念里取 80 个，一种画风，八种背景，统统变成棕色，说明文字里写上 “sepia 风格”。其余 226 个概念留作测试。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
-from aigc_helpers.images.adapters import pictures_for, unseen_concepts
-from aigc_helpers.images.emoji import COLOURS, Facts, load_emoji
-from aigc_helpers.images.generate import read_shown_in_training
-from aigc_helpers.images.looks import in_sepia
+from aigc_helpers.images import (
+    COLOURS,
+    Facts,
+    in_sepia,
+    load_emoji,
+    pictures_for,
+    read_shown_in_training,
+    unseen_concepts,
+)
+from aigc_helpers.notebook import expect, expect_close, expect_equal
 
 emoji, base_concepts = load_emoji(), read_shown_in_training().concepts
 shown = pictures_for("sepia", emoji, base_concepts)
@@ -175,8 +180,7 @@ expect(off_sepia([original]), 20, 80, "the rabbit as drawn")
 # %%
 from torch.nn.functional import interpolate
 
-from aigc_helpers.images.denoising import denoising_loss, encode_pictures, latent_batches
-from aigc_helpers.images.pixels import to_pixels
+from aigc_helpers.images import denoising_loss, encode_pictures, latent_batches, to_pixels
 
 side, at_once, batch_size = (512, 2, 4) if full_profile else (64, 128, 16)
 
@@ -378,7 +382,7 @@ expect_equal(set(watched) <= set(unseen), True, "none of them is in the training
 expect(watch()["off sepia"], 20, 80, "off sepia before the training")
 
 # %%
-from aigc_helpers.training.fit import FitSettings, fit
+from aigc_helpers import FitSettings, fit
 
 if full_profile:
     pipeline.unet.enable_gradient_checkpointing()  # a third more time, far less memory
@@ -443,10 +447,9 @@ show(figure, alt_en, alt_zh)
 
 
 # %%
-from aigc_helpers.evaluation.clip import embed_pictures, load_clip
-from aigc_helpers.evaluation.drawings import References, judge
-from aigc_helpers.evaluation.intervals import Interval
-from aigc_helpers.images.backgrounds import caption
+from aigc_helpers.evaluation import References, judge
+from aigc_helpers.images import caption, embed_pictures, load_clip
+from aigc_helpers.metrics import Interval
 
 known = emoji.only((*base_concepts, "koala"))  # the koala is for section 12
 references = References(known, load_clip()[0])
@@ -627,7 +630,7 @@ expect(away[2] / away[0], 0.1, 0.95, "off sepia, scale 0.5 over 0")
 # 拖动滑块试试，与面板等价的代码就是 `paint_at`。
 
 # %% tags=["panel"]
-from aigc_helpers.panels.scale import ScalePanel
+from aigc_helpers.panels import ScalePanel
 from IPython.display import display
 
 display(ScalePanel(paint_at, [f"{name}, sepia style" for name in watched[:2]]))
@@ -671,7 +674,7 @@ expect_close(layer.base_layer.weight, old, tolerance, "unfused weight and the ol
 
 # %%
 from aigc_helpers.paths import DATA
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training import read_log
 
 sweep = read_log(DATA / "results" / "sepia_rank_sweep.jsonl")
 figure, (quality,) = new_figure(width=6)
@@ -709,7 +712,7 @@ show(figure, alt_en, "秩从 1 到 16，色调和概念的正确率。")
 
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.images.emoji import STYLES, held_out_colours
+from aigc_helpers.images import STYLES, held_out_colours
 from sklearn.linear_model import LogisticRegression
 
 
@@ -991,7 +994,7 @@ expect_close(pixels_of(draw(prompts)), pixels_of(seen_at[0]), near, "all unloade
 # 有多少个参数？（A 和 B 是什么，见第 5 节。）
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def count_convolution_lora(inputs, outputs, kernel, rank):

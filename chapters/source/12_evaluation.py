@@ -50,10 +50,9 @@
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
-from aigc_helpers.text.classification import predict_logits
-from aigc_helpers.text.reviews import load_reviews
-from aigc_helpers.weights.install import install
+from aigc_helpers import install
+from aigc_helpers.notebook import expect, expect_close, expect_equal
+from aigc_helpers.text import load_reviews, predict_logits
 
 bert = install("bert", "embedded")
 tokenizer = AutoTokenizer.from_pretrained(bert)
@@ -100,7 +99,7 @@ expect_equal(logits.shape, (1000, 2), "snippets and classes")
 import numpy
 import pandas
 
-from aigc_helpers.evaluation.metrics import F1, Accuracy, Precision, Recall
+from aigc_helpers.metrics import F1, Accuracy, Precision, Recall
 
 positive, negative = numpy.flatnonzero(labels == 1), numpy.flatnonzero(labels == 0)
 kept = numpy.concatenate([positive, negative[::10]])
@@ -146,7 +145,7 @@ expect_close(scores.loc["micro-F1"], scores.loc["accuracy"], 1e-12, "micro-F1, a
 # %% tags=["nbval-check-output"]
 from scipy.special import softmax
 
-from aigc_helpers.evaluation.calibration import calibration_error
+from aigc_helpers.metrics import calibration_error
 
 
 def error_of(some):
@@ -168,7 +167,7 @@ expect(error_of(loud), 0.1, 0.18, "at three times the strength")
 # 回答一个都不会变，因为最大的 logit 还是最大的。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.calibration import fit_temperature, reliability_bins
+from aigc_helpers.metrics import fit_temperature, reliability_bins
 
 temperature = fit_temperature(judge(watch, 3.0), watch["label"].astype(int).to_numpy())
 cooled = loud / temperature
@@ -213,9 +212,8 @@ show(figure, alt_en, "按训练强度，曲线贴着对角线；三倍强度时�
 # %% tags=["nbval-check-output"]
 from tokenizers import Tokenizer, models, trainers
 
-from aigc_helpers.evaluation.kneser_ney import KneserNey
-from aigc_helpers.evaluation.perplexity import bits_per_character, perplexity
-from aigc_helpers.text.poems import load_poems, run_on
+from aigc_helpers.metrics import KneserNey, bits_per_character, perplexity
+from aigc_helpers.text import load_poems, run_on
 
 written = [run_on(text) for text in load_poems("tang", "train")["text"][:12000]]
 unseen = [run_on(text) for text in load_poems("tang", "test")["text"][:300]]
@@ -294,8 +292,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import set_seed
 
-from aigc_helpers.text.generate import load_poet
-from aigc_helpers.text.language_modelling import mean_loss
+from aigc_helpers.text import load_poet, mean_loss
 
 poet_tokenizer, poet = load_poet()
 long = [text for text in unseen if 60 <= len(text) <= 94][:40]
@@ -398,7 +395,7 @@ print(f"a wrong sum: {bleu(wrong_sum):.0f}; right, in other words: {bleu(free):.
 
 
 # %%
-from aigc_helpers.evaluation.diversity import distinct_n, repetition
+from aigc_helpers.metrics import distinct_n, repetition
 
 
 def write(temperature, count=60, top_p=1.0):
@@ -447,14 +444,21 @@ expect(fewer - distinct_n(usual, 2), 0.01, 0.3, "distinct-2 of 15 poems, minus o
 # %% tags=["nbval-check-output"]
 from PIL import Image, ImageFilter
 
-from aigc_helpers.evaluation.clip import clip_score, embed_pictures, load_clip
-from aigc_helpers.images import emoji as drawings
-from aigc_helpers.images.generate import read_shown_in_training
+from aigc_helpers.evaluation import clip_score
+
+from aigc_helpers.images import (
+    COLOURS,
+    embed_pictures,
+    load_clip,
+    load_emoji,
+    read_shown_in_training,
+    training_colours,
+)
 
 clip, clip_tokenizer = load_clip()
 shown = read_shown_in_training()
-emoji = drawings.load_emoji().only(shown.concepts)
-facts = emoji.facts(shown.styles, drawings.training_colours)
+emoji = load_emoji().only(shown.concepts)
+facts = emoji.facts(shown.styles, training_colours)
 order = numpy.random.default_rng(0).permutation(len(facts))[:2000]
 facts = [facts[number] for number in order]
 real = emoji.pictures(facts)
@@ -472,7 +476,7 @@ def score(pictures, facts):
     return numpy.mean(clip_score(clip, clip_tokenizer, pictures, captions))
 
 
-some, first, colours = facts[:200], real[:200], drawings.COLOURS
+some, first, colours = facts[:200], real[:200], COLOURS
 recoloured = [f._replace(colour=colours[colours.index(f.colour) - 3]) for f in some]
 renamed = [f._replace(concept=(f.concept + 50) % 306) for f in some]
 
@@ -518,7 +522,7 @@ expect(lost["wrong thing"], 48, 62, "wrong thing")
 # 对一维高斯，就是 (m − m')² + (s − s')²。**先猜一猜：** 均值 0 和 3，标准差 1 和 5，是多少？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.picture_distances import fid, frechet_distance, kid
+from aigc_helpers.metrics import fid, frechet_distance, kid
 
 expect_close(frechet_distance([0], [[1]], [3], [[25]]), 9 + 16, 1e-9, "by the formula")
 features = embed_pictures(clip, real).numpy() * 16  # 256 numbers, mean square 1
@@ -562,7 +566,7 @@ expect(numpy.mean(repeated), -0.13, 0.13, "KID, 25 each, mean of 20")
 
 # %%
 from aigc_helpers.paths import DATA
-from aigc_helpers.training.log import read_log
+from aigc_helpers.training import read_log
 
 rows = read_log(DATA / "results" / "fid_curve.jsonl")
 figure, panes = new_figure(width=9, columns=2)
@@ -591,7 +595,7 @@ show(figure, "FID falls steeply, KID stays level.", "FID 随图片数急降，KI
 # KID 还能用随机子集给出区间。**先猜一猜：** 500 张真图对另外 500 张真图，区间里有没有 0？另外那 500 张换成模糊的，或者只有十个概念呢？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.picture_distances import kid_interval
+from aigc_helpers.metrics import kid_interval
 
 
 def encode(pictures):
@@ -633,7 +637,7 @@ expect(ten.low, 0.1, 0.25, "ten concepts only: lower end")
 # **先猜一猜：** 一组*塌缩*的图（都是真图，但只有十个概念），两项各是多少？一组*破碎*的图（左半边来自一张，右半边来自另一张），精确率又是多少？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.picture_coverage import nearest, precision_and_recall
+from aigc_helpers.metrics import nearest, precision_and_recall
 
 second = real[500:1000]
 shuffled = numpy.roll(second, 1, axis=0)
@@ -668,10 +672,9 @@ expect(found["broken"].precision, 0.4, 0.85, "broken: precision")
 
 # %%
 from aigc_helpers.figures import show_pictures
-from aigc_helpers.images.generate import draw_many, load_pipeline
-from aigc_helpers.images.pixels import to_array
+from aigc_helpers.images import draw_many, load_pipeline, to_array
 
-everything = emoji.facts(shown.styles, drawings.training_colours)
+everything = emoji.facts(shown.styles, training_colours)
 blue = [fact for fact in everything if fact.colour == "blue"]
 asked = blue[7::41][:12]
 prompts = [emoji.caption(*fact, "en") for fact in asked]
@@ -713,7 +716,7 @@ expect(ratio, 0, 0.7, "distance to the twin, over that between training pictures
 # 是不是说明什么也没证明？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.intervals import accuracy_interval, compare_paired
+from aigc_helpers.metrics import accuracy_interval, compare_paired
 
 half = judge(test, 0.5).argmax(axis=1)
 alone = [accuracy_interval(given, labels) for given in (half, answers)]
@@ -759,7 +762,7 @@ print(f"only half: {paired.only_base_right}, only full: {paired.only_tuned_right
 
 # %% tags=["nbval-check-output"]
 from scipy.stats import norm
-from aigc_helpers.evaluation.multiple_testing import adjust_p_values
+from aigc_helpers.metrics import adjust_p_values
 
 correct, generator = answers == labels, numpy.random.default_rng(4)
 heads = generator.integers(0, 2, (1000, 20, 1000), dtype=bool)  # rounds, coins, snippets
@@ -799,16 +802,15 @@ for method in ("holm", "benjamini-hochberg"):
 # **先猜一猜：** 引导强度 4 对 1，十二对，有几对平局。胜率的区间会有多宽？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.panels import blind_vote
-from aigc_helpers.panels.img_element import img_element, png_of
+from aigc_helpers.panels import BlindVotePanel, blind_trials, img_element, png_of
 
 look = ("a drawing / 一张画", "width:160px;image-rendering:pixelated")
 views = {g: [img_element(png_of(one), *look) for one in some] for g, some in drawn.items()}
-trials = blind_vote.run(prompts, views[4.0], views[1.0], seed=0)
+trials = blind_trials(prompts, views[4.0], views[1.0], seed=0)
 expect_equal(len(trials), 12, "pairs, order and sides drawn by lot")
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.votes import win_rate
+from aigc_helpers.metrics import win_rate
 
 score = {g: clip_score(clip, clip_tokenizer, to_array(drawn[g]), prompts) for g in drawn}
 votes = []
@@ -831,7 +833,7 @@ expect(rate.high - rate.low, 0.3, 0.8, "width of the interval")
 # %% tags=["panel"]
 from IPython.display import display
 
-panel = blind_vote.BlindVotePanel(trials, "guidance 4", "guidance 1")
+panel = BlindVotePanel(trials, "guidance 4", "guidance 1")
 display(panel)
 print(f"tiny-CLIP's win rate for guidance 4, ties left out: {rate}")
 
@@ -854,7 +856,7 @@ print(f"tiny-CLIP's win rate for guidance 4, ties left out: {rate}")
 # %% tags=["nbval-check-output"]
 import json
 
-from aigc_helpers.evaluation.whole_book import format_book
+from aigc_helpers.evaluation import format_book
 
 book = json.loads((DATA / "results" / "whole_book.json").read_text(encoding="utf-8"))
 print(format_book(book))
@@ -929,7 +931,7 @@ expect_equal(len(jobs), 6, "runs to make")
 from pathlib import Path
 from tempfile import mkdtemp
 
-from aigc_helpers.training.sweep import run_sweep
+from aigc_helpers.training import run_sweep
 
 file = Path(mkdtemp()) / "sweep.jsonl"
 try:
@@ -952,7 +954,7 @@ expect_equal([row["top_p"] for row in rows], [0.9, 1.0] * 3, "rows, in the order
 # Replace the `...` and run the cell. If it is not right yet you get a hint, and with each further try a plainer one.
 #
 # **12-1, change a number.** A model is right in about 90 % of cases. How many examples must you test so that Wilson's 95 % interval is at most 0.04
-# wide? Find it in steps of 100; `share_interval(hits, count)` gives the interval.
+# wide? Find it in steps of 100; `wilson_interval(hits, count)` gives the interval.
 
 # %% [markdown] lang="zh"
 # ## 16 · 练习
@@ -960,13 +962,13 @@ expect_equal([row["top_p"] for row in rows], [0.9, 1.0] * 3, "rows, in the order
 # 把 `...` 换成你的代码，运行单元格。不对的话会给提示，每多试一次，提示就更直白一点。
 #
 # **12-1，改一个数。** 一个模型大约 90 % 答对。至少要测多少个样本，Wilson 95 % 区间的宽度才不超过 0.04？
-# 以 100 为步长去找；`share_interval(hits, count)` 给出区间。
+# 以 100 为步长去找；`wilson_interval(hits, count)` 给出区间。
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
-from aigc_helpers.evaluation.intervals import share_interval
+from aigc_helpers.metrics import wilson_interval
+from aigc_helpers.notebook import check_exercise
 
-print(share_interval(90, 100))
+print(wilson_interval(90, 100))
 count = None
 # begin solution
 count = 900

@@ -62,11 +62,16 @@ from copy import deepcopy
 from functools import partial
 
 import torch
-from aigc_helpers.book.claims import Claims, runs
-from aigc_helpers.book.claims_15 import CLAIMS
-from aigc_helpers.book.expect import expect, expect_close, expect_equal
+from aigc_helpers import install
+from aigc_helpers.notebook import (
+    Claims,
+    claims_of_chapter,
+    expect,
+    expect_close,
+    expect_equal,
+    runs,
+)
 from aigc_helpers.profile import choose_profile
-from aigc_helpers.weights.install import install
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM as Causal
 from transformers import AutoModelForSequenceClassification as Classifier
@@ -77,7 +82,7 @@ choose_profile("embedded")
 set_seed(0)
 bert = Classifier.from_pretrained(install("bert", "embedded")).eval()
 poet = Causal.from_pretrained(install("poet"), dtype=torch.float32).eval()
-claims = Claims(CLAIMS)
+claims = Claims(claims_of_chapter("15"))
 claim = claims.test
 ABSENT = "not found in the base model"
 
@@ -88,9 +93,7 @@ def with_lora(model, *names):
 
 
 # %%
-from aigc_helpers.text.classification import predict_logits
-from aigc_helpers.text.forms import load_forms, load_known_texts
-from aigc_helpers.text.reviews import load_reviews
+from aigc_helpers.text import load_forms, load_known_texts, load_reviews, predict_logits
 
 bert_tokenizer = AutoTokenizer.from_pretrained(install("bert", "embedded"))
 few = load_reviews("test")["text"].head(20).tolist()
@@ -452,7 +455,7 @@ def the_order_does_not_matter():
 # **18** · LoRA trains 1 % of the weights, so it takes 1 % of memory and time.
 #
 # The figures for 18 are chapter 04's: film reviews on `bert`, everything but the method alike (`aigc pretrain
-# lora-relatives`).
+# lora-variants`).
 
 # %% [markdown] lang="zh"
 # 一个字节都没变。[梯度](../GLOSSARY.md#gradient)*穿过*冻结的权重传到下面的层，只是不*为*它们保留。而先建优化器，则是哪里都一个字节没变：
@@ -464,7 +467,7 @@ def the_order_does_not_matter():
 #
 # **18** · LoRA 只训练 1 % 的权重，所以内存和时间也只要 1 %。
 #
-# 18 用的数据来自第 04 章：在 `bert` 上做影评分类，除方法之外一切相同（`aigc pretrain lora-relatives`）。
+# 18 用的数据来自第 04 章：在 `bert` 上做影评分类，除方法之外一切相同（`aigc pretrain lora-variants`）。
 
 # %% tags=["nbval-check-output"]
 from torch.nn.functional import cross_entropy
@@ -498,10 +501,10 @@ def labels_must_be_shifted():
 # %% tags=["nbval-check-output"]
 import pandas
 
-names = ("lora_relatives", "lora_sweep", "film_rank_sweep", "sepia_rank_sweep")
+names = ("lora_variants", "lora_sweep", "film_rank_sweep", "sepia_rank_sweep")
 files = {name: DATA / "results" / f"{name}.jsonl" for name in names}
 stored = {n: pandas.read_json(file, lines=True, dtype=False) for n, file in files.items()}
-judged = stored["lora_relatives"].query("split == 'test'")
+judged = stored["lora_variants"].query("split == 'test'")
 
 
 @claim(18)
@@ -581,7 +584,7 @@ def switched_off_the_base_is_back():
 
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.lora.merge import merge
+from aigc_helpers import merge
 
 
 @claim(22)
@@ -655,7 +658,7 @@ def download(repository, address):  # in a process of its own: these are read at
 
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.book.loopback_hub import LoopbackHub
+from aigc_helpers.notebook import LoopbackHub
 
 new_home = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 hub = LoopbackHub(new_home, {"model_index.json": (sd / "model_index.json").read_bytes()})
@@ -731,8 +734,7 @@ expect_equal(type(fox().images[0]).__name__, "Image", "type of .images[0]")
 # %%
 import numpy
 from aigc_helpers.figures import new_figure, show, show_pictures
-from aigc_helpers.images.generate import draw_many
-from aigc_helpers.images.looks import in_sepia
+from aigc_helpers.images import draw_many, in_sepia
 
 names = ("fox", "mushroom", "cactus", "tiger")
 prompts = [f"{name}, noto style, blue background" for name in names]  # no "sepia style"
@@ -855,7 +857,7 @@ def share_left_unlearnt(rank, needed):
 
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.evaluation.intervals import bootstrap_interval
+from aigc_helpers.metrics import bootstrap_interval
 
 lines = judged.groupby("method")["right"].agg(list)
 right = {m: numpy.array([[int(c) for c in one] for one in lines[m]]) for m in lines.index}
@@ -911,7 +913,7 @@ def a_higher_rank_is_better():
 # %% tags=["nbval-check-output"]
 @claim(32)
 def lora_wants_a_higher_rate():
-    search = stored["lora_relatives"].query("split == 'validation'")
+    search = stored["lora_variants"].query("split == 'validation'")
     best = search.loc[search.groupby("method")["accuracy"].idxmax()]
     rate = best.set_index("method")["learning_rate"]
     print(f"    best of three rates: LoRA {rate['LoRA']:g}, full {rate['full']:g}")
@@ -957,7 +959,7 @@ hits = [
 print(f"{len(hits)} of {len(guesses)} right: {hits}")
 
 # %% tags=["panel"]
-from aigc_helpers.panels.claims import ClaimsPanel
+from aigc_helpers.panels import ClaimsPanel
 from IPython.display import display
 
 display(ClaimsPanel(claims.tested))
@@ -984,9 +986,8 @@ display(ClaimsPanel(claims.tested))
 # %%
 import math
 
-from aigc_helpers.text.batches import LengthBatches
-from aigc_helpers.text.language_modelling import mean_loss, next_token_loss
-from aigc_helpers.training.fit import FitSettings, fit
+from aigc_helpers import FitSettings, fit
+from aigc_helpers.text import LengthBatches, mean_loss, next_token_loss
 
 form = load_forms()[0]
 padding = tokenizer.pad_token_id
@@ -1152,7 +1153,7 @@ for name, (family, kind, modules) in elsewhere.items():
 # **15-1，改一个数。** 一个适配器的秩为 `rank`，alpha 为 `alpha`。秩换成 `new_rank`，alpha 取多少才能让缩放 α/r 不变？
 
 # %% tags=["exercise", "nbval-check-output"]
-from aigc_helpers.book.exercises import check_exercise
+from aigc_helpers.notebook import check_exercise
 
 
 def alpha_for(alpha, rank, new_rank):

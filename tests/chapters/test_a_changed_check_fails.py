@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbval_run import FAILED, PASSED, nbval
 
-CELL = 'from aigc_helpers.book.expect import expect\n\nexpect(0.63, 0.58, 0.7, "test accuracy: head only")'
+CELL = 'from aigc_helpers.notebook.checks import expect\n\nexpect(0.63, 0.58, 0.7, "test accuracy: head only")'
 LINE = "✓ test accuracy: head only: 0.63 (expected 0.58–0.70)\n"
 
 

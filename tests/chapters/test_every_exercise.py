@@ -10,8 +10,9 @@ from contextlib import nullcontext, suppress
 
 import pytest
 
-from aigc_helpers.book.exercises import Exercise, Text, answer_from_source, exercise_module, exercises_of_chapter, mark
-from aigc_helpers.book.source import Chapter, CodeCell, chapter_paths, read_chapter, solved_source, stub_source
+from aigc_helpers.notebook import Exercise, Text
+from aigc_helpers.notebook.exercises import answer_from_source, exercise_module, exercises_of_chapter, mark
+from aigc_helpers.publishing.source import Chapter, CodeCell, chapter_paths, read_chapter, solved_source, stub_source
 
 CHAPTERS = [read_chapter(path) for path in chapter_paths()]
 CELLS = [(chapter, index) for chapter in CHAPTERS for index in range(len(chapter.exercise_cells))]

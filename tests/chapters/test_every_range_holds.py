@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from aigc_helpers.book.ranges import problems
-from aigc_helpers.book.source import chapter_paths
+from aigc_helpers.publishing.ranges import problems
+from aigc_helpers.publishing.source import chapter_paths
 
 
 @pytest.mark.parametrize("number", [path.stem[:2] for path in chapter_paths()])

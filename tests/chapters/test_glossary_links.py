@@ -10,8 +10,8 @@ from collections import Counter
 
 import pytest
 
-from aigc_helpers.book.source import LANGUAGES, Chapter, MarkdownPair, chapter_paths, read_chapter
 from aigc_helpers.paths import CHAPTERS
+from aigc_helpers.publishing.source import LANGUAGES, Chapter, MarkdownPair, chapter_paths, read_chapter
 
 PAGES = ("GLOSSARY.md", "REFERENCES.md")
 FOLDER_TO_PAGES = {"en": "", "zh": "../"}  # As seen from the built notebook: chapters/ and chapters/zh/.

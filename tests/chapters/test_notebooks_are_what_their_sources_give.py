@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aigc_helpers.book.builder import check
+from aigc_helpers.publishing.builder import check
 
 
 def test_notebooks_are_what_their_sources_give():

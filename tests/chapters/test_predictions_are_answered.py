@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aigc_helpers.book.expect import NOT_BINDING, PASSED
+from aigc_helpers.notebook.checks import NOT_BINDING, PASSED
 from aigc_helpers.paths import CHAPTERS
 
 MOST_CELLS_AWAY = 5  # code cells after a prediction that may answer it; often the first ones only define functions

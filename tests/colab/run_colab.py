@@ -34,11 +34,11 @@ from full_profile_lane import FETCHED, make_repositories, promising, serving, sh
 from nbformat import NotebookNode  # noqa: E402
 from stand_in_files import Files  # noqa: E402
 
-from aigc_helpers.book.builder import assemble, execute_and_judge, new_client, serialise  # noqa: E402
-from aigc_helpers.book.repository import repository_address  # noqa: E402
-from aigc_helpers.book.source import Chapter, chapter_paths, find_chapters, read_chapter  # noqa: E402
 from aigc_helpers.files import write_text  # noqa: E402
 from aigc_helpers.paths import DATA, REPOSITORY  # noqa: E402
+from aigc_helpers.publishing.builder import assemble, execute_and_judge, new_client, serialise  # noqa: E402
+from aigc_helpers.publishing.repository import repository_address  # noqa: E402
+from aigc_helpers.publishing.source import Chapter, chapter_paths, find_chapters, read_chapter  # noqa: E402
 
 RESULTS = DATA / "results" / "colab.json"
 REQUIREMENTS = COLAB / "requirements.txt"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from full_profile_lane import FETCHED
 
-from aigc_helpers.book.source import chapter_paths, read_chapter
 from aigc_helpers.paths import DATA, REPOSITORY
+from aigc_helpers.publishing.source import chapter_paths, read_chapter
 
 RERUN = "run: python tests/colab/run_colab.py"
 OLDEST = timedelta(days=60)  # between a chapter's run and the last change of its source

@@ -12,8 +12,8 @@ import pytest
 import run_colab
 from nbformat import v4
 
-from aigc_helpers.book.repository import repository_address
 from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.publishing.repository import repository_address
 
 in_a_checkout = pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="there is nothing to clone")
 

@@ -1,0 +1,45 @@
+from aigc_helpers.errors import (
+    ReaderError as ReaderError,
+)
+from aigc_helpers.evaluation.evaluating import (
+    evaluate as evaluate,
+)
+from aigc_helpers.generation import (
+    generate as generate,
+)
+from aigc_helpers.inspection.description import (
+    Inspection as Inspection,
+)
+from aigc_helpers.lora.conversion import (
+    Conversion as Conversion,
+)
+from aigc_helpers.lora.conversion import (
+    convert as convert,
+)
+from aigc_helpers.lora.loading import (
+    LoadedAdapter as LoadedAdapter,
+)
+from aigc_helpers.lora.loading import (
+    load_adapter as load_adapter,
+)
+from aigc_helpers.lora.merging import (
+    Merged as Merged,
+)
+from aigc_helpers.lora.merging import (
+    merge as merge,
+)
+from aigc_helpers.store.inspecting import (
+    inspect as inspect,
+)
+from aigc_helpers.store.installing import (
+    install as install,
+)
+from aigc_helpers.training.loop import (
+    FitResult as FitResult,
+)
+from aigc_helpers.training.loop import (
+    FitSettings as FitSettings,
+)
+from aigc_helpers.training.loop import (
+    fit as fit,
+)

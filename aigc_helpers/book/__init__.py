@@ -1,1 +1,0 @@
-"""The book itself: from source to notebooks, executed, checked, and readable."""

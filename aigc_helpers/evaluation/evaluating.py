@@ -1,0 +1,39 @@
+"""``evaluate()``: how good a model that ships in ``data/`` is, by name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from aigc_helpers.errors import UnknownNameError
+
+# Where each is evaluated; a module is imported when its model is asked for.
+_EVALUATIONS = {
+    "poet": ("poet", "evaluate_poet"),
+    "clip": ("clip", "evaluate_clip"),
+    "sd": ("sd", "evaluate_sd"),
+    "t5": ("t5", "evaluate_t5"),
+}
+MODELS = tuple(_EVALUATIONS)
+
+
+def evaluate(model: str) -> dict[str, Any]:
+    """Return the figures of a model, each with its interval where it has one, nested by task.
+
+    Args:
+        model: ``"poet"``, ``"clip"``, ``"sd"`` or ``"t5"``.
+
+    Raises:
+        UnknownNameError: no model of that name ships.
+        ReaderError: its files are missing or altered.
+
+    Example:
+        >>> evaluate("gpt-5")
+        Traceback (most recent call last):
+        ...
+        aigc_helpers.errors.UnknownNameError: there is no model to evaluate called 'gpt-5'. ...
+    """
+    if model not in _EVALUATIONS:
+        raise UnknownNameError("model to evaluate", model, [*MODELS, "book"])
+    module, function = _EVALUATIONS[model]
+    return getattr(importlib.import_module(f"aigc_helpers.evaluation.{module}"), function)()

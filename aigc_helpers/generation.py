@@ -1,0 +1,57 @@
+"""``generate()``: pictures or poems from the models that ship in ``data/``, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigc_helpers.errors import UnknownNameError, WrongUsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MODELS = ("sd", "poet")
+
+
+def generate(
+    prompt: str,
+    model: str = "sd",
+    *,
+    count: int = 1,
+    seed: int = 0,
+    lora: Path | None = None,
+    scale: float = 1.0,
+    **picture_settings: Any,  # noqa: ANN401 (those of images.draw, with their own types)
+) -> list[Image] | list[str]:
+    """Draw pictures, or write poems.
+
+    Args:
+        prompt: what to draw, or how a poem begins.
+        model: ``"sd"`` for pictures, ``"poet"`` for poems.
+        count: how many.
+        seed: the same seed gives the same result.
+        lora: a LoRA for the model: its file or folder.
+        scale: how much of the LoRA: 0 none, 1 as trained.
+        picture_settings: for pictures only: ``steps``, ``guidance`` and ``negative_prompt``, as ``images.draw`` takes
+            them.
+
+    Raises:
+        UnknownNameError: no model of that name draws or writes.
+        WrongUsageError: settings for pictures were given to the poet.
+        ReaderError: the model is missing or altered, the LoRA is not for it, or the prompt holds what it cannot read.
+
+    Example:
+        >>> len(generate("春", "poet", count=2))
+        2
+    """
+    if model not in MODELS:
+        raise UnknownNameError("model", model, MODELS)
+    if model == "sd":
+        from aigc_helpers.images import draw
+
+        return draw(prompt, count=count, seed=seed, lora=lora, scale=scale, **picture_settings)
+    if picture_settings:
+        raise WrongUsageError(f"{', '.join(picture_settings)} can only be used for pictures (model sd).")
+    from aigc_helpers.text import write_poems
+
+    return write_poems(prompt, count, seed, lora, scale)

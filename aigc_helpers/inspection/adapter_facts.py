@@ -1,0 +1,217 @@
+"""What an adapter's matrices and settings say: kind, ranks, alphas, the layers it changes, and what needs care."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.formats import quoted, read_number
+from aigc_helpers.inspection.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule, count_methods
+from aigc_helpers.inspection.adapter_settings import (
+    Strength,
+    initialisation_fault,
+    missing_head,
+    settings_of,
+    strengths,
+)
+from aigc_helpers.inspection.contents import ADAPTER_CONFIG, Contents
+from aigc_helpers.inspection.training_metadata import printable
+
+_KINDS = {"LoRA": "LoRA", "DoRA": "DoRA", "LoHa": "LyCORIS LoHa", "LoKr": "LyCORIS LoKr"}
+_COMPONENTS = {"unet": "UNet ", "text_encoder": "text encoder ", "text_encoder_2": "second text encoder ", "": ""}
+_NUMBER_BETWEEN_UNDERSCORES = re.compile(r"_(\d+)(?=_|$)_?")
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """An adapter in figures.
+
+    Attributes:
+        kind: LoRA, DoRA, LyCORIS LoHa or LyCORIS LoKr; several if the file mixes them.
+        modules: how many layers it changes.
+        ranks: layers per rank.
+        alphas: layers per alpha; a layer without one is not counted.
+        layers: per block of the model the kinds of layer, with their number.
+        saved_modules: names of tensors that replace the model's own, such as a classifier's head.
+    """
+
+    kind: str
+    modules: int
+    ranks: dict[int, int]
+    alphas: dict[float, int]
+    layers: dict[str, dict[str, int]]
+    saved_modules: tuple[str, ...]
+
+
+def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
+    """Return the facts; reads the alphas' few bytes where they stand among the tensors."""
+    methods = count_methods(adapter.modules)
+    try:
+        said = _said_strengths(adapter, contents)
+    except ReaderError:
+        said = {}  # A remark says why.
+    alphas = [alpha for module in adapter.modules if (alpha := _alpha(module, contents, said)) is not None]
+    ranks = Counter(module.rank for module in adapter.modules if module.rank is not None)
+    return AdapterFacts(
+        kind=" and ".join(_KINDS[method] for method, _ in methods.most_common()),
+        modules=len(adapter.modules),
+        ranks=dict(sorted(ranks.items())),
+        alphas=dict(sorted(Counter(alphas).items())),
+        layers=_group(adapter.modules),
+        saved_modules=tuple(adapter.saved_modules),
+    )
+
+
+def remarks_on_adapter(adapter: Adapter, facts: AdapterFacts, contents: Contents) -> list[str]:
+    """Return sentences about what needs care before this adapter is used."""
+    return [
+        *_remarks_on_matrices(adapter),
+        *_remarks_on_settings(adapter, contents),
+        *_remarks_on_alphas(adapter, facts.alphas),
+        *_remarks_on_loading(adapter),
+        *_remarks_on_config(adapter, contents, facts.ranks),
+    ]
+
+
+def _alpha(module: AdapterModule, contents: Contents, said: dict[str, dict[str, Strength]]) -> float | None:
+    name = module.names.get("alpha")
+    for path, header in contents.headers.items():
+        if name in header.tensors:
+            return read_number(path, header, header.tensors[name])
+    strength = said.get(module.component, {}).get(module.path)
+    return strength.alpha if strength else None
+
+
+def _said_strengths(adapter: Adapter, contents: Contents) -> dict[str, dict[str, Strength]]:
+    """Return what the settings give to each layer, by component.
+
+    Raises:
+        ReaderError: they cannot be followed.
+    """
+    paths: dict[str, list[str]] = defaultdict(list)
+    for module in adapter.modules:
+        paths[module.component].append(module.path)
+    return {
+        component: strengths(settings_of(contents, component), some, contents.path) for component, some in paths.items()
+    }
+
+
+def _group(modules: Iterable[AdapterModule]) -> dict[str, dict[str, int]]:
+    """Count the layers by block (what stands before the first number) and type (what stands after the last)."""
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for module in modules:
+        path = _NUMBER_BETWEEN_UNDERSCORES.sub(r".\1.", module.path).rstrip(".") if module.flattened else module.path
+        words = path.split(".")
+        numbered = [place for place, word in enumerate(words) if word.isdecimal() and place + 1 < len(words)]
+        block = ".".join(words[: numbered[0]]) if numbered else ""
+        layer = ".".join(words[numbered[-1] + 1 :]) if numbered else path
+        if module.component == "unet":
+            block = block.partition(".")[0].partition("_attentions")[0].partition("_resnets")[0]
+        name = printable(_COMPONENTS.get(module.component, f"{module.component} ") + block).strip()
+        groups[name or "model"][printable(_with_dots(layer) if module.flattened else layer)] += 1
+    return {block: dict(layers) for block, layers in groups.items()}
+
+
+def _with_dots(layer: str) -> str:
+    for outer in ("attn1", "attn2", "self_attn", "mlp", "ff"):
+        if layer.startswith(outer + "_"):
+            return f"{outer}.{layer.removeprefix(outer + '_')}"
+    return layer
+
+
+def _remarks_on_matrices(adapter: Adapter) -> list[str]:
+    remarks = []
+    if len(adapter.key_formats) > 1:
+        remarks.append(f"The names follow {len(adapter.key_formats)} formats: {', '.join(adapter.key_formats)}.")
+    halves = [module for module in adapter.modules if module.missing_part()]
+    if halves:
+        remarks.append(
+            f"{len(halves)} of {len(adapter.modules)} layers lack a matrix and change nothing, the first being "
+            f"{quoted(halves[0].path)} (no {halves[0].missing_part()})."
+        )
+    ranks = [
+        (module, down.shape[0], up.shape[1])
+        for module in adapter.modules
+        if (down := module.parts.get("down")) and (up := module.parts.get("up"))
+        if down.shape and len(up.shape) > 1 and down.shape[0] != up.shape[1] and module.method == "LoRA"
+    ]
+    if ranks:
+        module, down, up = ranks[0]
+        remarks.append(
+            f"The matrices of {len(ranks)} layers cannot be multiplied: in {quoted(module.path)} the one has rank "
+            f"{down}, the other {up}."
+        )
+    return remarks
+
+
+def _remarks_on_alphas(adapter: Adapter, alphas: dict[float, int]) -> list[str]:
+    if not alphas:
+        return ["No alpha stands here, so libraries take alpha = rank. If training had another, strength is lost."]
+    remarks = []
+    if len(alphas) > 1 and KOHYA in adapter.key_formats:
+        remarks.append(
+            "Alphas differ per layer. diffusers gives attention layers the most frequent one, with no more than a "
+            "warning: some get the wrong strength."
+        )
+    without = len(adapter.modules) - sum(alphas.values())
+    if without:
+        remarks.append(f"{without} layers have no alpha; for them it is taken as the rank.")
+    if 0.0 in alphas:
+        remarks.append("An alpha of 0 stands here; kohya's programs read it as alpha = rank.")
+    return remarks
+
+
+def _remarks_on_settings(adapter: Adapter, contents: Contents) -> list[str]:
+    """Say what in the settings keeps the adapter from being read, or makes its figures need care."""
+    try:
+        _said_strengths(adapter, contents)
+        settings = [settings_of(contents, component) for component in {module.component for module in adapter.modules}]
+    except ReaderError as error:
+        return [f"Its alphas cannot be told: {error}"]
+    faults = dict.fromkeys(
+        fault
+        for each in settings
+        for fault in (
+            initialisation_fault(each, contents.path),
+            missing_head(each, adapter.saved_modules, contents.path),
+        )
+    )
+    remarks = [fault for fault in faults if fault]
+    if any(each.get("use_rslora") for each in settings):
+        remarks.append("Rank-stabilised (alpha / √rank): the alphas are the plain ones of the same strength.")
+    return remarks
+
+
+def _remarks_on_loading(adapter: Adapter) -> list[str]:
+    remarks = []
+    methods = count_methods(adapter.modules)
+    if methods["DoRA"] and PEFT not in adapter.key_formats:
+        remarks.append("diffusers drops DoRA's magnitudes from such a file and only logs it: the result differs.")
+    if methods["LoHa"] and PEFT not in adapter.key_formats:
+        remarks.append("diffusers does not load LoHa. A1111 and ComfyUI do.")
+    if any(module.prefix == "lora_te1_" and not module.path.startswith("text_model_") for module in adapter.modules):
+        remarks.append(
+            "The text encoder's names lack text_model_: diffusers writes them so with transformers 5. A1111 and "
+            "ComfyUI do not find these layers."
+        )
+    return remarks
+
+
+def _remarks_on_config(adapter: Adapter, contents: Contents, ranks: dict[int, int]) -> list[str]:
+    config = contents.adapter_config
+    if not config:
+        return [f"PEFT loads this only with its {ADAPTER_CONFIG} beside it."] if PEFT in adapter.key_formats else []
+    remarks = []
+    if config.get("auto_mapping"):
+        remarks.append(f"{ADAPTER_CONFIG} names code to import (auto_mapping). Load it only if you trust its author.")
+    if config.get("megatron_core") not in (None, "megatron.core"):
+        remarks.append(
+            f"{ADAPTER_CONFIG} names another module to import as megatron_core ({quoted(config['megatron_core'])}). "
+            "Load it only if you trust its author."
+        )
+    if isinstance(config.get("r"), int) and config["r"] not in ranks and ranks and not config.get("rank_pattern"):
+        remarks.append(f"{ADAPTER_CONFIG} says rank {quoted(config.get('r'))}, the matrices have {sorted(ranks)}.")
+    return remarks

@@ -1,0 +1,225 @@
+"""The names of tensors in LoRA files: four programs name the same matrices in four ways.
+
+PEFT writes ``base_model.model.encoder…query.lora_A.weight``, diffusers ``unet.….to_q.lora_A.weight`` (formerly
+``.lora.down.weight``), kohya's trainer ``lora_unet_…_to_q.lora_down.weight``, with
+underscores where the model has dots.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+KOHYA, PEFT, DIFFUSERS, LEGACY, UNPREFIXED = (
+    "kohya",
+    "PEFT",
+    "diffusers",
+    "diffusers legacy",
+    "unprefixed (save_lora_adapter)",
+)
+
+
+class Shaped(Protocol):
+    """Anything with a dtype and a shape."""
+
+    @property
+    def dtype(self) -> str:
+        """As the file names it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the dimensions."""
+
+
+# What a name ends with, the matrix it is, and which format writes it so (None: several do).
+_ENDINGS: tuple[tuple[re.Pattern[str], str, str | None], ...] = tuple(
+    (re.compile(pattern + "$"), part, written_by)
+    for pattern, part, written_by in (
+        (r"\.lora_A(\.[^.]+)?\.weight", "down", None),
+        (r"\.lora_B(\.[^.]+)?\.weight", "up", None),
+        (r"\.lora_embedding_A(\.[^.]+)?", "down", None),
+        (r"\.lora_embedding_B(\.[^.]+)?", "up", None),
+        (r"\.lora_magnitude_vector(\.[^.]+)*", "magnitude", None),
+        (r"\.lora_down\.weight", "down", KOHYA),
+        (r"\.lora_up\.weight", "up", KOHYA),
+        (r"\.lora_mid\.weight", "mid", KOHYA),
+        (r"\.dora_scale", "magnitude", None),
+        (r"\.alpha", "alpha", None),
+        (r"\.(?:lora|lora_linear_layer)\.down\.weight", "down", LEGACY),
+        (r"\.(?:lora|lora_linear_layer)\.up\.weight", "up", LEGACY),
+        (r"_lora\.down\.weight", "down", LEGACY),
+        (r"_lora\.up\.weight", "up", LEGACY),
+        (r"\.hada_w1_a", "w1_a", None),
+        (r"\.hada_w1_b", "w1_b", None),
+        (r"\.hada_w2_a", "w2_a", None),
+        (r"\.hada_w2_b", "w2_b", None),
+        (r"\.hada_t[12]", "core", None),
+        (r"\.lokr_w1", "w1", None),
+        (r"\.lokr_w2", "w2", None),
+        (r"\.lokr_w1_a", "w1_a", None),
+        (r"\.lokr_w1_b", "w1_b", None),
+        (r"\.lokr_w2_a", "w2_a", None),
+        (r"\.lokr_w2_b", "w2_b", None),
+        (r"\.lokr_t2", "core", None),
+    )
+)
+_WORDS = ("lora", "hada_", "lokr_", "dora_", "alpha")  # One of them stands in every such name.
+_KOHYA_COMPONENTS = {
+    "lora_unet_": "unet",
+    "lycoris_unet_": "unet",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+    "lycoris_": "unet",
+}
+_COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "transformer")
+_UNET_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in", "conv_out", "time_embedding.")
+
+
+@dataclass
+class AdapterModule:
+    """What an adapter adds to one layer of a model.
+
+    Attributes:
+        component: of a pipeline (``"unet"``, ``"text_encoder"`` …), empty for a model of its own.
+        path: the layer, as the model names it; as kohya flattens it if ``flattened``.
+        prefix: what stands before the path in the file.
+        flattened: underscores stand for dots.
+        method: LoRA, LoHa or LoKr.
+        parts: its matrices.
+        names: their names in the file.
+    """
+
+    component: str
+    path: str
+    prefix: str
+    flattened: bool
+    method: str = "LoRA"
+    parts: dict[str, Shaped] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int | None:
+        """The rank, or None for a LoKr whose factors are whole."""
+        part = {"LoRA": self._shape("down"), "LoHa": self._shape("w1_b")}.get(self.method)
+        if self.method == "LoKr":
+            part = self._shape("w2_b") or self._shape("w1_b")
+        return part[0] if part else None
+
+    @property
+    def sizes(self) -> tuple[int, int] | None:
+        """Outputs and inputs of the layer it is for (a convolution's inputs: channels × kernel); None if unknown."""
+        if "core" in self.parts:
+            return None  # A Tucker decomposition: its kernel stands in a third matrix, in one of several orders.
+        if self.method == "LoKr":
+            first = self._shape("w1") or self._product("w1")
+            second = self._shape("w2") or self._product("w2")
+            if not first or not second or min(len(first), len(second)) < 2:
+                return None
+            return first[0] * second[0], math.prod(first[1:]) * math.prod(second[1:])
+        up, down = ("w1_a", "w1_b") if self.method == "LoHa" else ("up", "down")
+        outputs, inputs = self._shape(up), self._shape(down)
+        if not outputs or not inputs:
+            return None
+        kernel = math.prod(self._shape("mid")[2:]) if self._shape("mid") else 1
+        return outputs[0], math.prod(inputs[1:]) * kernel
+
+    def missing_part(self) -> str | None:
+        """Return the matrix without which the others do nothing; None if the module is whole."""
+        needed = {"LoRA": ("down", "up"), "LoHa": ("w1_a", "w1_b", "w2_a", "w2_b")}.get(self.method, ())
+        return next((part for part in needed if part not in self.parts), None)
+
+    def _shape(self, part: str) -> tuple[int, ...]:
+        return self.parts[part].shape if part in self.parts else ()
+
+    def _product(self, factor: str) -> tuple[int, ...]:
+        left, right = self._shape(f"{factor}_a"), self._shape(f"{factor}_b")
+        return (left[0], *right[1:]) if left and right else ()
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The tensors of a LoRA file, sorted; ``saved_modules`` replace whole modules, as a classifier's head does."""
+
+    key_formats: tuple[str, ...]
+    modules: tuple[AdapterModule, ...]
+    saved_modules: Mapping[str, Shaped]
+
+
+def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
+    """Return the adapter that these tensors are, or None if no name is one of a LoRA, LoHa or LoKr."""
+    modules: dict[str, AdapterModule] = {}
+    formats: Counter[str] = Counter()
+    saved_modules: dict[str, Shaped] = {}
+    for name, tensor in tensors.items():
+        ending = _ending(name)
+        if ending is None:
+            saved_modules[name] = tensor
+            continue
+        stem, part, written_by = ending
+        module = modules.get(stem) or modules.setdefault(stem, _module(stem))
+        module.parts[part] = tensor
+        module.names[part] = name
+        if ".hada_" in name:
+            module.method = "LoHa"
+        elif ".lokr_" in name:
+            module.method = "LoKr"
+        if part not in ("alpha", "magnitude"):
+            formats[_key_format(module, written_by)] += 1
+    found = [module for module in modules.values() if set(module.parts) - {"alpha", "magnitude"}]
+    if not found:
+        return None
+    return Adapter(tuple(each for each, _ in formats.most_common()), tuple(modules.values()), saved_modules)
+
+
+def count_methods(modules: Iterable[AdapterModule]) -> Counter[str]:
+    """Count the modules by method; a LoRA with magnitudes is a DoRA."""
+    return Counter(
+        "DoRA" if module.method == "LoRA" and "magnitude" in module.parts else module.method for module in modules
+    )
+
+
+def _ending(name: str) -> tuple[str, str, str | None] | None:
+    if not any(word in name for word in _WORDS):
+        return None
+    for pattern, part, written_by in _ENDINGS:
+        match = pattern.search(name)
+        if match:
+            return name[: match.start()], part, written_by
+    return None
+
+
+def _module(stem: str) -> AdapterModule:
+    for prefix, component in _KOHYA_COMPONENTS.items():
+        if stem.startswith(prefix):
+            return AdapterModule(component, stem.removeprefix(prefix), prefix, flattened=True)
+    if stem.startswith("base_model.model."):
+        path = stem.removeprefix("base_model.model.")
+        return AdapterModule(_component_of(path), path, "base_model.model.", flattened=False)
+    # diffusers' old attention processors: ….attn1.processor.to_q_lora.down.weight
+    path = stem.replace(".processor.", ".")
+    path = path + ".0" if path.endswith(".to_out") else path
+    component, _, rest = path.partition(".")
+    if component in _COMPONENTS and rest:
+        return AdapterModule(component, rest, component + ".", flattened=False)
+    return AdapterModule(_component_of(path), path, "", flattened=False)
+
+
+def _component_of(path: str) -> str:
+    return "unet" if path.startswith(_UNET_BLOCKS) else ""
+
+
+def _key_format(module: AdapterModule, written_by: str | None) -> str:
+    if module.flattened:
+        return KOHYA
+    if module.prefix == "base_model.model.":
+        return PEFT
+    if written_by == LEGACY:
+        return LEGACY
+    if written_by == KOHYA:
+        return "kohya's endings on dotted names"
+    return DIFFUSERS if module.prefix else UNPREFIXED

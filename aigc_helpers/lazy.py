@@ -1,0 +1,47 @@
+"""Names handed out by a package and imported on first use (PEP 562), so that importing the package costs nothing.
+
+The library ``lazy_loader`` does the same; it cannot be used here, for ``import aigc_helpers`` comes before the
+installation of anything: ``aigc doctor`` and the notebooks' set-up cell start from the standard library alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def hand_out(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names stand in the ``.pyi`` beside it.
+
+    Type checkers read the same ``.pyi``, so each name stands in one place.
+
+    Args:
+        package: ``__name__`` of the package.
+        file: its ``__file__``.
+
+    Example:
+        >>> getattr_, dir_, names = hand_out("aigc_helpers", importlib.import_module("aigc_helpers").__file__)
+        >>> "install" in names
+        True
+    """
+    stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
+    homes = {
+        alias.asname or alias.name: statement.module
+        for statement in stub.body
+        if isinstance(statement, ast.ImportFrom) and statement.module
+        for alias in statement.names
+    }
+    names = sorted(homes)
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401, N807 (whatever is handed out; Python's own name)
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(homes[name]), name)
+
+    def __dir__() -> list[str]:  # noqa: N807 (Python's own name)
+        return names
+
+    return __getattr__, __dir__, names

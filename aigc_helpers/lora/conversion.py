@@ -1,0 +1,121 @@
+"""``convert()``: a LoRA file from one format into another, without loss."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.inspection import (
+    ORIGINAL_UNET,
+    Contents,
+    compatibility_with,
+    declared_family,
+    family_of_model,
+    read_contents,
+)
+from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, read_adapter
+from aigc_helpers.lora.names import Layers, plain_name
+from aigc_helpers.lora.write import refuse_if_impossible, write_diffusers, write_kohya, write_peft
+
+Format = Literal["peft", "diffusers", "kohya"]
+FORMATS: tuple[Format, ...] = ("peft", "diffusers", "kohya")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted.
+
+    Attributes:
+        files: that were written.
+        read_as: whose names the source had.
+        layers: how many, per component of the pipeline (``""`` for a model of its own).
+        ranks: layers per rank.
+        alphas: layers per alpha.
+        family: of the models it is for; None if neither widths nor metadata nor the base tell.
+        remarks: sentences about what needs care.
+    """
+
+    files: tuple[Path, ...]
+    read_as: tuple[str, ...]
+    layers: dict[str, int]
+    ranks: dict[int, int]
+    alphas: dict[float, int]
+    family: str | None
+    remarks: tuple[str, ...]
+
+
+def convert(source: Path, target: Path, to: Format, base: Path | None = None) -> Conversion:
+    """Convert a LoRA; every tensor keeps its bits, and every layer its alpha.
+
+    Args:
+        source: a safetensors file as diffusers, kohya's trainer or A1111's users have it, or a PEFT folder.
+        target: a folder for PEFT, with ``unet/`` and ``text_encoder/`` in it if the adapter is for both; a file
+            ``….safetensors`` for kohya; either for diffusers.
+        to: ``"peft"``, ``"diffusers"`` or ``"kohya"`` (for A1111 and ComfyUI).
+        base: the model, a file or folder. Then every layer is compared with it, and kohya's names, which do not tell
+            dots from underscores, are looked up in it instead of in the list of Stable Diffusion's own.
+
+    Raises:
+        UnknownNameError: there is no such format.
+        ReaderError: the source is no whole LoRA, does not fit the base, or cannot be said in that format; or the
+            target is not writable. Nothing is written then, and what was there stays.
+    """
+    if to not in FORMATS:
+        raise UnknownNameError("LoRA format", to, FORMATS)
+    if to == "kohya" and target.suffix != ".safetensors":
+        raise ReaderError(f"a kohya adapter is one file, and {target} does not end with .safetensors. Name it so.")
+    if to == "peft" and (target.suffix == ".safetensors" or target.is_file()):
+        raise ReaderError(f"a PEFT adapter is a folder, and {target} is a file's name. Name a folder.")
+    contents = read_contents(base) if base else None
+    adapter = read_adapter(source, _layers(contents) if contents else {})
+    if contents:
+        found = compatibility_with(adapter.sorted_keys(), contents, str(base))
+        if not found.compatible:
+            raise ReaderError(f"{source} is not for {base}: {found.reason}.")
+    refuse_if_impossible(adapter, to)
+    family = adapter.family or declared_family(adapter.metadata) or _family(contents)
+    if to == "peft":
+        files = write_peft(adapter, target)
+    else:
+        files = write_diffusers(adapter, target) if to == "diffusers" else write_kohya(adapter, target, family)
+    return Conversion(
+        files=tuple(files),
+        read_as=adapter.key_formats,
+        layers={component: len(layers) for component, layers in adapter.components.items()},
+        ranks=dict(sorted(Counter(layer.rank for layer in adapter.layers).items())),
+        alphas=dict(sorted(Counter(layer.alpha for layer in adapter.layers).items())),
+        family=family,
+        remarks=(*adapter.remarks, *_remarks(adapter, to, family)),
+    )
+
+
+def _layers(base: Contents) -> Layers:
+    if any(name.startswith(ORIGINAL_UNET) for name in base.tensors):
+        return {}  # A single file in the layout of the original repositories, which has other names.
+    parts = base.components if "" not in base.components else dict.fromkeys(COMPONENTS, base.tensors)
+    return {
+        component: [plain_name(component, name.removesuffix(".weight")) for name in tensors if name.endswith(".weight")]
+        for component, tensors in parts.items()
+    }
+
+
+def _family(base: Contents | None) -> str | None:
+    return family_of_model(base.tensors) if base else None
+
+
+def _remarks(adapter: LoraAdapter, to: Format, family: str | None) -> list[str]:
+    remarks = []
+    if to == "peft" and len(adapter.components) > 1:
+        folders = ", ".join(f"{component}/" for component in adapter.components)
+        remarks.append(f"PEFT keeps one model per folder, so there are {len(adapter.components)}: {folders}.")
+    if to == "kohya" and set(adapter.components) == {"text_encoder"} and family is None:
+        remarks.append(
+            "Nothing says whether this text encoder is Stable Diffusion 1.x's or XL's first; its names are 1.x's "
+            "(lora_te_). For XL, name the model with --base."
+        )
+    if to == "kohya" and adapter.has_magnitudes:
+        remarks.append("A DoRA: ComfyUI applies its magnitudes (dora_scale); diffusers would drop them from this file.")
+    return remarks

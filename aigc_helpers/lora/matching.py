@@ -1,0 +1,286 @@
+"""An adapter's layers beside those of a model in memory, with every check that libraries leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from aigc_helpers.compat import is_plain_module
+from aigc_helpers.errors import ReaderError, nearest_first
+from aigc_helpers.formats import quoted
+from aigc_helpers.inspection import ADAPTER_CONFIG, PEFT, Contents, compatibility_with, family_of_model, targeted
+from aigc_helpers.lora.adapter import LoraAdapter, LoraLayer, read_adapter
+from aigc_helpers.lora.models import (
+    LORA_LAYERS,
+    models_of,
+    plain_layer,
+    plain_parameters,
+    refuse_changed_base,
+    refuse_merged,
+)
+from aigc_helpers.lora.names import plain_name
+from aigc_helpers.lora.saved_modules import WholeTensors, refuse_unexpected, sort_whole
+from aigc_helpers.lora.write import PEFT_FILE, Read, open_tensors, peft_magnitude
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+_HEADS = ("classifier", "score", "qa_outputs")  # What transformers calls a head that is random in a new model.
+
+
+@dataclass(frozen=True)
+class MatchedLayer:
+    """A layer of the adapter and the layer of the model that it is for.
+
+    Attributes:
+        layer: of the adapter.
+        name: of the model's layer, within its component.
+        down: rank × inputs (× kernel), as in the file.
+        up: outputs × rank.
+        magnitude: of a DoRA, as PEFT keeps it.
+    """
+
+    layer: LoraLayer
+    name: str
+    down: torch.Tensor
+    up: torch.Tensor
+    magnitude: torch.Tensor | None
+
+    @property
+    def scale(self) -> float:
+        """By what the product of the matrices is multiplied."""
+        return self.layer.alpha / self.layer.rank
+
+
+class Match(NamedTuple):
+    """An adapter that fits: by component its layers and what it replaces, and sentences for the reader."""
+
+    layers: dict[str, list[MatchedLayer]]
+    whole: dict[str, WholeTensors]
+    remarks: tuple[str, ...]
+
+
+class _Shape(NamedTuple):
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
+    """Read an adapter and find the model's layer for each of its own. Nothing of the model is changed.
+
+    Raises:
+        ReaderError: what ``load_adapter`` raises.
+    """
+    models = models_of(target)
+    refuse_merged(models)
+    refuse_changed_base(models)
+    names = {component: _names(component, model) for component, model in models.items()}
+    adapter = _with_component(read_adapter(path, names), models)
+    _refuse_unknown_strength(adapter)
+    _check_fit(adapter, models)
+    matched: dict[str, list[MatchedLayer]] = {}
+    with open_tensors(adapter) as read:
+        for layer in adapter.layers:
+            # Copies: the views of the mapped file would change with it.
+            down, up = read(layer.tensors["down"]).clone(), read(layer.tensors["up"]).clone()
+            magnitude = peft_magnitude(layer, read).clone() if "magnitude" in layer.tensors else None
+            name = _find(layer, names[layer.component], path)
+            matched.setdefault(layer.component, []).append(MatchedLayer(layer, name, down, up, magnitude))
+        _refuse_shared(adapter, matched)
+        _check_magnitudes(adapter, matched)
+        _check_nothing_left_out(adapter, models, matched)
+        whole = {
+            component: _whole_of(adapter, component, models[component], layers, names[component], read)
+            for component, layers in matched.items()
+        }
+    remarks = [
+        *adapter.remarks,
+        *_check_effect(path, [one for layers in matched.values() for one in layers]),
+        *(remark for one in whole.values() for remark in one.remarks()),
+        *_remarks_on_head(models, whole),
+    ]
+    return Match(matched, whole, tuple(remarks))
+
+
+def _refuse_unknown_strength(adapter: LoraAdapter) -> None:
+    """Refuse PEFT's tensors without PEFT's settings, where the alphas stand: PEFT itself does not load them either."""
+    if PEFT in adapter.key_formats and not any(adapter.said.values()):
+        raise ReaderError(
+            f"{adapter.source} holds PEFT's tensors, and {ADAPTER_CONFIG} is missing, where their strength stands. Put "
+            f"it beside {PEFT_FILE}, the name under which PEFT saves them, and name the folder. Nothing was loaded."
+        )
+
+
+def _shapes(component: str, model: torch.nn.Module) -> dict[str, _Shape]:
+    return {
+        plain_name(component, name.removesuffix(".weight")) + ".weight": _Shape(str(weight.dtype), tuple(weight.shape))
+        for name, weight in plain_parameters(model).items()
+        if name.endswith(".weight")
+    }
+
+
+def _names(component: str, model: torch.nn.Module) -> dict[str, str]:
+    return {plain_name(component, name): name for name, _ in model.named_modules() if is_plain_module(name)}
+
+
+def _with_component(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module]) -> LoraAdapter:
+    """Give an adapter for one component alone the component's name that the model goes by here.
+
+    A text encoder's adapter does not say whether it is the first or the second; a CLIP's own may be either.
+    """
+    (component, *others) = adapter.components
+    (model, *more) = models or [""]
+    if others or more or component == model or not component.startswith("text_encoder") or model == "unet":
+        return adapter
+    layers = tuple(
+        # A model of its own, such as a whole CLIP, has its layers as PEFT wrote them.
+        replace(layer, component=model, path=plain_name(model, layer.path) if model else _path_in_file(layer))
+        for layer in adapter.layers
+    )
+    return replace(adapter, layers=layers, said={**adapter.said, model: adapter.said.get(component, {})})
+
+
+def _path_in_file(layer: LoraLayer) -> str:
+    return layer.tensors["down"].name.removeprefix("base_model.model.").partition(".lora_")[0]
+
+
+def _check_fit(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module]) -> None:
+    shapes = {component: _shapes(component, model) for component, model in models.items()}
+    contents = Contents(Path("model"), "model", components=dict(shapes))
+    # What is no LoRA's is compared with the model itself, and with more to say (aigc_helpers.lora.saved_modules).
+    found = compatibility_with(replace(adapter.sorted_keys(), saved_modules={}), contents, "the model")
+    if found.compatible:
+        return
+    here, there = adapter.family, family_of_model(contents.tensors)
+    families = ""
+    if here and there and here != there and here not in found.reason:
+        families = f"the adapter is for {here}, the model is {there}; "
+    raise ReaderError(
+        f"{adapter.source} does not fit this model: {families}{found.reason}. Load it into the model that it was "
+        "trained on; its card names it. Nothing was loaded."
+    )
+
+
+def _find(layer: LoraLayer, names: Mapping[str, str], path: Path) -> str:
+    if layer.path in names:
+        return names[layer.path]
+    # With or without what a task's class puts before the names of the bare model.
+    inner = [name for name in names if name and layer.path.endswith(f".{name}")]
+    outer = [name for name in names if name.endswith(f".{layer.path}")]
+    if inner:
+        return names[max(inner, key=len)]
+    if len(outer) == 1:
+        return names[outer[0]]
+    likest = ", ".join(outer or nearest_first(layer.path, filter(None, names))[:3])
+    raise ReaderError(f"{path}: the model has no layer {quoted(layer.path)}. The likest there are: {likest}.")
+
+
+def _check_nothing_left_out(
+    adapter: LoraAdapter, models: Mapping[str, torch.nn.Module], matched: Mapping[str, list[MatchedLayer]]
+) -> None:
+    """Compare with what the file says it was trained on: a layer without its matrices would stay the base's."""
+    for component, layers in matched.items():
+        fitting = [
+            name
+            for name, layer in models[component].named_modules()
+            if is_plain_module(name) and isinstance(plain_layer(layer), LORA_LAYERS)
+        ]
+        trained = targeted(adapter.said.get(component, {}), fitting, adapter.source)
+        found = {one.name for one in layers}
+        without = sorted(trained - found)
+        if without:
+            raise ReaderError(
+                f"{adapter.source} was trained on {len(found) + len(without)} layers of this model and has matrices "
+                f"for {len(found)}: {quoted(without[0])} gets nothing. The file is not whole, or the model has more "
+                "layers than the one it was trained on."
+            )
+
+
+def _refuse_shared(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer]]) -> None:
+    """Refuse two layers of the adapter that would end up at one of the model: one of them would be lost."""
+    for layers in matched.values():
+        found: dict[str, MatchedLayer] = {}
+        for one in layers:
+            if one.name in found:
+                raise ReaderError(
+                    f"{adapter.source}: the layers {quoted(found[one.name].layer.path)} and {quoted(one.layer.path)} "
+                    f"both belong to {quoted(one.name)} of this model. The adapter is for a model of several parts; "
+                    "load it into that. Nothing was loaded."
+                )
+            found[one.name] = one
+
+
+def _check_magnitudes(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer]]) -> None:
+    """Refuse a DoRA that lacks some of its magnitudes: PEFT would go on with those of the base."""
+    for component, layers in matched.items():
+        without = [one for one in layers if one.magnitude is None]
+        is_dora = len(without) < len(layers) or adapter.said.get(component, {}).get("use_dora") is True
+        if is_dora and without:
+            raise ReaderError(
+                f"{adapter.source} is a DoRA, and {len(without)} of its {len(layers)} layers have no magnitudes, the "
+                f"first being {quoted(without[0].layer.path)}. The file is not whole. Nothing was loaded."
+            )
+
+
+def _whole_of(
+    adapter: LoraAdapter,
+    component: str,
+    model: torch.nn.Module,
+    layers: list[MatchedLayer],
+    names: Mapping[str, str],
+    read: Read,
+) -> WholeTensors:
+    several = len(adapter.components) > 1
+    prefix = f"{component}." if several else ""
+    places = {name: place for name, place in adapter.saved_modules.items() if name.startswith(prefix)}
+    unexpected = [
+        name for name in adapter.saved_modules if several and name.partition(".")[0] not in adapter.components
+    ]
+    places |= {name: adapter.saved_modules[name] for name in unexpected}
+    if places and not adapter.settings:
+        refuse_unexpected(next(iter(places)), adapter.source)
+    return sort_whole(
+        model,
+        {name.removeprefix(prefix): read(place).clone() for name, place in places.items()},
+        adapter.said.get(component, {}),
+        adapter.source,
+        [one.name for one in layers],
+        lambda module: names.get(plain_name(component, module), module),
+    )
+
+
+def _remarks_on_head(models: Mapping[str, torch.nn.Module], whole: Mapping[str, WholeTensors]) -> list[str]:
+    model, replaced = models.get(""), whole.get("", WholeTensors())
+    heads = (
+        [] if model is None else [name for name in _HEADS if isinstance(getattr(model, name, None), torch.nn.Module)]
+    )
+    return [
+        f"The adapter brings no head: the model's own ({name}) stays. In a model made anew it is random."
+        for name in heads
+        if not any(module.split(".")[0] == name for module in replaced.modules)
+    ]
+
+
+def _check_effect(path: Path, layers: list[MatchedLayer]) -> list[str]:
+    for one in layers:
+        tensors = [one.down, one.up, *([] if one.magnitude is None else [one.magnitude])]
+        if not all(torch.isfinite(tensor.float()).all() for tensor in tensors):
+            raise ReaderError(
+                f"{path}: the matrices of layer {quoted(one.layer.path)} hold NaN or infinite numbers, so that every "
+                "output would be NaN. The training diverged, or the file is damaged."
+            )
+    still = [one for one in layers if one.magnitude is None and not _changes(one)]
+    if len(still) == len(layers):
+        raise ReaderError(
+            f"{path} changes no output: in all {len(layers)} layers one of the matrices or the strength is zero, as "
+            "before the first step of training. Train it, or look for the checkpoint that was."
+        )
+    return [f"{len(still)} of {len(layers)} layers are zero and change nothing."] if still else []
+
+
+def _changes(one: MatchedLayer) -> bool:
+    return bool(one.scale) and bool(one.down.any()) and bool(one.up.any())

@@ -1,0 +1,1 @@
+"""Sweeps and comparisons whose results chapters show instead of computing them."""

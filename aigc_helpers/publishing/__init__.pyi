@@ -1,0 +1,3 @@
+from aigc_helpers.publishing.builder import (
+    build as build,
+)

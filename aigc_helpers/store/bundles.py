@@ -1,0 +1,204 @@
+"""Assets on a stick: ``bundle()`` packs installed ones into a zip with a manifest, ``install_bundle()`` unpacks it.
+
+What is unpacked is trusted no further than the catalog of this machine reaches: a file of another size or hash, or one
+that the catalog does not have, is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aigc_helpers.bounded_json import parse_json
+from aigc_helpers.errors import ReaderError, first_line
+from aigc_helpers.files import replacing, writing_errors_explained
+from aigc_helpers.formats import check_name, quoted
+from aigc_helpers.profile import current_profile
+from aigc_helpers.store.assets import asset_folder, install_asset, is_bundled, put_in_place
+from aigc_helpers.store.catalog import CATALOG, Asset, AssetFile, find_asset, load_catalog
+from aigc_helpers.store.location import store_folder
+from aigc_helpers.store.placing import check_free_space, move
+
+MANIFEST = "manifest.json"
+_FORMAT = "aigc bundle 1"
+_LARGEST_MANIFEST = 10_000_000  # Bytes.
+_BLOCK = 1 << 20
+
+
+def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, catalog: Path = CATALOG) -> list[Asset]:
+    """Pack assets into a zip, for machines without a network. What is not installed yet is installed first.
+
+    Args:
+        names: of assets.
+        target: the zip file; an older one is replaced when the new one is whole.
+        profile: ``"embedded"`` or ``"full"``; by default the profile in force.
+        catalog: as for ``install``.
+
+    Raises:
+        UnknownNameError: there is no such asset, or none for that profile.
+        ReaderError: an asset lies in the repository and needs no stick; or as for ``install``.
+    """
+    known = load_catalog(catalog)
+    assets = [find_asset(name, profile or current_profile().name, known) for name in dict.fromkeys(names)]
+    for asset in assets:
+        if is_bundled(asset):
+            raise ReaderError(
+                f"{asset.name} comes with the workbook's checkout and is there wherever that is. It needs no stick."
+            )
+    folders = [install_asset(asset.name, asset.profile, catalog=catalog) for asset in assets]
+    check_free_space(target.parent, sum(asset.size for asset in assets), target.name)
+    # Stored, not compressed: trained numbers hardly shrink.
+    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr(MANIFEST, json.dumps(_manifest(assets), ensure_ascii=False, indent=2))
+        for asset, folder in zip(assets, folders, strict=True):
+            for file in asset.files:
+                archive.write(folder / file.name, _member(asset, file))
+    return assets
+
+
+def install_bundle(path: Path, *, catalog: Path = CATALOG) -> dict[str, Path]:
+    """Verify a zip of ``bundle`` and unpack it into the store, all of it or nothing.
+
+    Returns:
+        the folder of each asset, by ``"name (profile)"``.
+
+    Raises:
+        ReaderError: the zip is damaged, was not made by ``bundle``, or holds anything but files of this catalog.
+            Nothing was changed then.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _members(path, archive)
+            assets = _listed_assets(path, archive, members, load_catalog(catalog))
+            _compare_members(path, members, assets)
+            return _unpack(path, archive, assets)
+    except FileNotFoundError as error:
+        raise ReaderError(f"there is no file {path}.") from error
+    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, NotImplementedError, RuntimeError) as error:
+        raise ReaderError(
+            f"{path} is a damaged zip ({first_line(error)}). Nothing was installed. Copy it to the stick again."
+        ) from error
+
+
+def _manifest(assets: list[Asset]) -> dict[str, object]:
+    return {
+        "format": _FORMAT,
+        "assets": [
+            {
+                "name": asset.name,
+                "profile": asset.profile,
+                "title": asset.title,
+                "licence": asset.licence,
+                "sources": [asdict(source) for source in asset.sources],
+                "files": {file.name: {"size": file.size, "sha256": file.sha256} for file in asset.files},
+            }
+            for asset in assets
+        ],
+    }
+
+
+def _member(asset: Asset, file: AssetFile) -> str:
+    return f"{asset.name}/{asset.profile}/{file.name}"
+
+
+def _title(asset: Asset) -> str:
+    return f"{asset.name} ({asset.profile})"
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = check_name(member.orig_filename, str(path))
+        if name in members:
+            raise _refused(path, f"holds {quoted(name)} twice")
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise _refused(path, f"holds {quoted(name)}, which is a link or a device")
+        members[name] = member
+    return members
+
+
+def _listed_assets(
+    path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], catalog: list[Asset]
+) -> list[Asset]:
+    if MANIFEST not in members:
+        raise ReaderError(
+            f"{path} was not made by aigc bundle: it has no {MANIFEST}. If there is a weight file in it, unpack it and "
+            "install that file."
+        )
+    with archive.open(members[MANIFEST]) as opened:
+        text = opened.read(_LARGEST_MANIFEST)
+    try:
+        manifest = parse_json(text.decode("utf-8"))
+        if manifest["format"] != _FORMAT:
+            raise _refused(path, f"is of the format {quoted(manifest['format'])}, not {quoted(_FORMAT)}")
+        entries = [(entry["name"], entry["profile"], entry["files"]) for entry in manifest["assets"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(path, f"has a {MANIFEST} that makes no sense ({first_line(error)})") from error
+    known = {(asset.name, asset.profile): asset for asset in catalog if not is_bundled(asset)}
+    assets = []
+    for name, profile, files in entries:
+        asset = known.get((name, profile)) if isinstance(name, str) and isinstance(profile, str) else None
+        if asset is None:
+            raise _refused(path, f"holds {quoted(name)} ({quoted(profile)}), which the catalog here does not have")
+        if files != {file.name: {"size": file.size, "sha256": file.sha256} for file in asset.files}:
+            raise _refused(path, f"holds another version of {_title(asset)} than the catalog here")
+        assets.append(asset)
+    return assets
+
+
+def _compare_members(path: Path, members: dict[str, zipfile.ZipInfo], assets: list[Asset]) -> None:
+    expected = {_member(asset, file): file.size for asset in assets for file in asset.files}
+    for name in set(members) - set(expected) - {MANIFEST}:
+        raise _refused(path, f"holds {quoted(name)}, which its {MANIFEST} does not name")
+    for name, size in expected.items():
+        if name not in members:
+            raise _refused(path, f"lacks {quoted(name)}")
+        if members[name].file_size != size:
+            raise _refused(path, f"holds {quoted(name)} with {members[name].file_size:,} bytes, expected {size:,}")
+
+
+def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> dict[str, Path]:
+    store = store_folder()
+    with writing_errors_explained(store):
+        store.mkdir(parents=True, exist_ok=True)
+        check_free_space(store, sum(asset.size for asset in assets), path.name)
+        with TemporaryDirectory(dir=store, prefix=".bundle.") as temporary:
+            # Everything is verified before anything is in place.
+            for asset in assets:
+                for file in asset.files:
+                    _extract(path, archive, _member(asset, file), file, Path(temporary))
+
+            def deliver(asset: Asset, missing: list[AssetFile], folder: Path) -> None:
+                for file in missing:
+                    move(Path(temporary) / _member(asset, file), folder / file.name)
+
+            for asset in assets:
+                put_in_place(asset, deliver)
+    return {_title(asset): asset_folder(asset) for asset in assets}
+
+
+def _extract(path: Path, archive: zipfile.ZipFile, name: str, file: AssetFile, folder: Path) -> None:
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, left = hashlib.sha256(), file.size
+    with archive.open(name) as packed, target.open("wb") as written:
+        # However much the zip would give: never more than the catalog says.
+        while left and (block := packed.read(min(_BLOCK, left))):
+            digest.update(block)
+            written.write(block)
+            left -= len(block)
+        more = packed.read(1)
+    if left or more or digest.hexdigest() != file.sha256:
+        raise _refused(
+            path, f"holds {quoted(name)} with other bytes: its sha256 is {digest.hexdigest()}, expected {file.sha256}"
+        )
+
+
+def _refused(path: Path, fault: str) -> ReaderError:
+    return ReaderError(f"{path} {fault}. Nothing was installed. Make it again: aigc bundle NAME {path.name}")

@@ -1,0 +1,145 @@
+"""``install_file()``: a weight file or folder of this disk, checked, put where its kind belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aigc_helpers.errors import ReaderError
+from aigc_helpers.files import replacing, sha256_of, writing_errors_explained
+from aigc_helpers.formats import HDF5
+from aigc_helpers.inspection import Inspection, describe
+from aigc_helpers.store.layouts import folder_for, remarks_on_place, root_of
+from aigc_helpers.store.partial_file import downloads_folder
+from aigc_helpers.store.placing import check_free_space, copy_hashed, locked, move
+
+_PICKLES = ("torch zip", "legacy pickle")
+
+
+@dataclass(frozen=True)
+class InstalledFile:
+    """What was installed, and where.
+
+    Attributes:
+        path: where it lies now.
+        kind: such as LoRA or full checkpoint.
+        family: such as Stable Diffusion 1.x; None if not known.
+        sha256: of the file where it lies now; None for a folder.
+        already_there: whether exactly this lay there before.
+        remarks: sentences about what looks wrong or needs care.
+    """
+
+    path: Path
+    kind: str
+    family: str | None
+    sha256: str | None
+    already_there: bool
+    remarks: tuple[str, ...]
+
+
+def install_file(
+    source: Path, *, sha256: str | None = None, layout: str = "aigc", to: Path | None = None
+) -> InstalledFile:
+    """Check a weight file, and put a copy where its kind belongs.
+
+    A pickle (``.ckpt``, ``.pt``, ``.bin``) or a Keras file (``.h5``) becomes safetensors on the way.
+
+    Args:
+        source: the file.
+        sha256: what the file as given must have, hexadecimal.
+        layout: ``"aigc"``, ``"a1111"`` or ``"comfyui"``.
+        to: the other program's folder; None for our own store.
+
+    Raises:
+        ReaderError: the file is none, unsafe, malformed or another one than ``sha256`` says; its kind has no place in
+            that layout; or another file of that name lies there. Nothing was changed then.
+    """
+    root = root_of(layout, to)
+    with as_safetensors(source) as (path, inspection):
+        if path == source:
+            return place(path, inspection, layout, root, sha256=sha256)
+        _compare(source, sha256_of(source) if sha256 else None, sha256)
+        return place(path, inspection, layout, root, keep=False)
+
+
+@contextmanager
+def as_safetensors(source: Path) -> Iterator[tuple[Path, Inspection]]:
+    """Yield a file that is fit to be installed, and what it is: the file itself, or a safetensors file made from it.
+
+    Raises:
+        ReaderError: the file is none, unsafe or malformed.
+    """
+    inspection = describe(source)
+    if inspection.container not in (*_PICKLES, HDF5):
+        yield source, inspection
+        return
+    downloads_folder().mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=downloads_folder()) as temporary:
+        converted = Path(temporary) / f"{source.stem}.safetensors"
+        remarks = _convert(source, converted, inspection.container)
+        inspection = describe(converted)
+        # The path of the source, for the messages; the other one vanishes.
+        yield converted, replace(inspection, path=source, remarks=(*remarks, *inspection.remarks))
+
+
+def place(
+    path: Path, inspection: Inspection, layout: str, root: Path, *, sha256: str | None = None, keep: bool = True
+) -> InstalledFile:
+    """Put an inspected file into the folder of its kind, without overwriting anything.
+
+    Args:
+        path: the file.
+        inspection: what it is.
+        layout: ``"aigc"``, ``"a1111"`` or ``"comfyui"``.
+        root: the folder that has the layout.
+        sha256: what the file must have, hexadecimal.
+        keep: whether ``path`` stays; otherwise the file is moved.
+
+    Raises:
+        ReaderError: as for ``install_file``.
+    """
+    target = folder_for(inspection, layout, root) / path.name
+    with locked(f"write {target.absolute()}"), writing_errors_explained(target):
+        there = target.exists()
+        if there:
+            digest = _compare(path, sha256_of(path), sha256)
+            _refuse_other(target, sha256_of(target), digest)
+        elif keep:
+            check_free_space(target.parent, path.stat().st_size, path.name)
+            with replacing(target) as temporary:
+                digest = _compare(path, copy_hashed(path, temporary), sha256)
+        else:
+            digest = _compare(path, sha256_of(path), sha256)
+            move(path, target)
+    remarks = (*inspection.remarks, *remarks_on_place(inspection, layout))
+    return InstalledFile(target, str(inspection.kind), inspection.family, digest, there, remarks)
+
+
+def _convert(source: Path, target: Path, container: str) -> list[str]:
+    if container == HDF5:
+        from aigc_helpers.formats import convert_keras_file
+
+        return convert_keras_file(source, target)
+    from aigc_helpers.formats import convert_torch_file
+
+    return convert_torch_file(source, target)
+
+
+def _compare(path: Path, found: str | None, expected: str | None) -> str:
+    if expected is not None and found != expected.lower():
+        raise ReaderError(
+            f"{path.name} is not the file that was asked for: its sha256 is {found}, expected {expected.lower()}. "
+            "Nothing was installed. Download it again, or check where the sha256 comes from."
+        )
+    return found or ""
+
+
+def _refuse_other(target: Path, found: str, new: str) -> None:
+    if found != new:
+        raise ReaderError(
+            f"another file lies at {target}: its sha256 is {found}, that of the new one {new}. Nothing was "
+            "overwritten. Rename one of the two, then run the same command again."
+        )
