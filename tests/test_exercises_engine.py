@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_helpers.errors import UnknownNameError
-from aigc_helpers.notebook import Exercise, Mistake, Text, check_exercise, exercises, gives, is_value
+from aigc_helpers.notebook import Exercise, Mistake, Text, check_exercise, content, exercises, gives, is_value
 from aigc_helpers.notebook.exercises import answer_from_source, mark
 
 PARAMETERS = Exercise(
@@ -236,14 +236,13 @@ def test_an_exercise_cell_can_be_run_by_the_tests_of_the_book(capsys: pytest.Cap
 
 def test_exercises_are_found_in_the_module_of_their_chapter(monkeypatch: pytest.MonkeyPatch, tmp_path):
     monkeypatch.undo()
-    monkeypatch.setattr(exercises, "__file__", str(tmp_path / "exercises.py"))
     assert exercises.exercises_of_chapter("96") == []
-    (tmp_path / "exercises_96.py").write_text(
-        "from aigc_helpers.notebook.exercises import Exercise, Text, is_value\n"
+    (tmp_path / "chapters" / "exercises").mkdir(parents=True)
+    (tmp_path / "chapters" / "exercises" / "96.py").write_text(
+        "from aigc_helpers.notebook import Exercise, Text, is_value\n"
         "EXERCISES = [Exercise('96-1', Text('a', '甲'), [is_value(1)], [Text('b', '乙')])]\n",
         encoding="utf-8",
     )
-    import aigc_helpers.book
-
-    monkeypatch.setattr(aigc_helpers.book, "__path__", [*aigc_helpers.book.__path__, str(tmp_path)])
+    monkeypatch.setattr(content, "in_checkout", lambda part: tmp_path / part)
+    content.content_module.cache_clear()
     assert mark("96-1", 1).status == "solved"

@@ -65,7 +65,7 @@ def test_the_setup_cell_is_short():
 
 
 # The set-up cell with `prepare` replaced by a line that says where the package was found.
-PROBE = setup_cell().replace("from aigc_helpers.notebook.setup import prepare\nprepare()", "print(sys.path[0])")
+PROBE = setup_cell().replace("from aigc_helpers.notebook import prepare\nprepare()", "print(sys.path[0])")
 
 
 def run_setup_cell(current: Path, before: str = "") -> subprocess.CompletedProcess[str]:

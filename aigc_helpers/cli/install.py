@@ -88,11 +88,11 @@ def _installed(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         to=options.to,
         trusted=options.trust_code,
     )
-    if not isinstance(installed, dict):
+    if not isinstance(installed, tuple):
         return _report(installed)
-    return {title: str(folder) for title, folder in installed.items()}, "\n".join(
-        f"✓ {title}: {folder}" for title, folder in installed.items()
-    )
+    assets = [vars(asset) | {"folder": str(asset.folder)} for asset in installed]
+    text = "\n".join(f"✓ {asset}: {asset.folder}" for asset in installed)
+    return assets[0] if len(assets) == 1 else {"assets": assets}, text
 
 
 def _report(installed: InstalledFile) -> tuple[dict[str, Any], str]:

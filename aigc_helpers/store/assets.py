@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,25 @@ from aigc_helpers.store.placing import check_free_space, locked, move
 from aigc_helpers.store.sources import fetch
 
 _MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class InstalledAsset:
+    """An asset of the catalog on this machine.
+
+    Attributes:
+        name: the one in the catalog.
+        profile: ``"embedded"``, ``"full"`` or ``"any"``.
+        folder: where its files lie.
+    """
+
+    name: str
+    profile: str
+    folder: Path
+
+    def __str__(self) -> str:
+        """Name both, as errors and reports do."""
+        return f"{self.name} ({self.profile})"
 
 
 def install_asset(name: str, profile: str | None = None, *, trusted: bool = False, catalog: Path = CATALOG) -> Path:

@@ -20,7 +20,7 @@ from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import replacing, writing_errors_explained
 from aigc_helpers.formats import check_name, quoted
 from aigc_helpers.profile import current_profile
-from aigc_helpers.store.assets import asset_folder, install_asset, is_bundled, put_in_place
+from aigc_helpers.store.assets import InstalledAsset, asset_folder, install_asset, is_bundled, put_in_place
 from aigc_helpers.store.catalog import CATALOG, Asset, AssetFile, find_asset, load_catalog
 from aigc_helpers.store.location import store_folder
 from aigc_helpers.store.placing import check_free_space, move
@@ -62,11 +62,8 @@ def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, ca
     return assets
 
 
-def install_bundle(path: Path, *, catalog: Path = CATALOG) -> dict[str, Path]:
+def install_bundle(path: Path, *, catalog: Path = CATALOG) -> tuple[InstalledAsset, ...]:
     """Verify a zip of ``bundle`` and unpack it into the store, all of it or nothing.
-
-    Returns:
-        the folder of each asset, by ``"name (profile)"``.
 
     Raises:
         ReaderError: the zip is damaged, was not made by ``bundle``, or holds anything but files of this catalog.
@@ -163,7 +160,7 @@ def _compare_members(path: Path, members: dict[str, zipfile.ZipInfo], assets: li
             raise _refused(path, f"holds {quoted(name)} with {members[name].file_size:,} bytes, expected {size:,}")
 
 
-def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> dict[str, Path]:
+def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> tuple[InstalledAsset, ...]:
     store = store_folder()
     with writing_errors_explained(store):
         store.mkdir(parents=True, exist_ok=True)
@@ -180,7 +177,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> dict[s
 
             for asset in assets:
                 put_in_place(asset, deliver)
-    return {_title(asset): asset_folder(asset) for asset in assets}
+    return tuple(InstalledAsset(asset.name, asset.profile, asset_folder(asset)) for asset in assets)
 
 
 def _extract(path: Path, archive: zipfile.ZipFile, name: str, file: AssetFile, folder: Path) -> None:

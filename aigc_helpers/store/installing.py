@@ -8,7 +8,7 @@ from pathlib import Path
 from aigc_helpers.errors import WrongUsageError
 from aigc_helpers.profile import current_profile
 from aigc_helpers.store.addresses import install_address, is_address
-from aigc_helpers.store.assets import install_asset
+from aigc_helpers.store.assets import InstalledAsset, install_asset
 from aigc_helpers.store.bundles import install_bundle
 from aigc_helpers.store.catalog import load_catalog
 from aigc_helpers.store.layouts import OUR_OWN
@@ -54,7 +54,7 @@ def install(
     installed = install_any(source, profile, sha256=sha256, layout=layout, to=to, trusted=trusted)
     if isinstance(installed, InstalledFile):
         return installed.path
-    return next(iter(installed.values())) if len(installed) == 1 else store_folder()
+    return installed[0].folder if len(installed) == 1 else store_folder()
 
 
 def install_any(
@@ -65,8 +65,8 @@ def install_any(
     layout: str = OUR_OWN,
     to: Path | None = None,
     trusted: bool = False,
-) -> InstalledFile | dict[str, Path]:
-    """Do what ``install`` does, and return all that is known: a file's facts, or the folder of each asset by title."""
+) -> InstalledFile | tuple[InstalledAsset, ...]:
+    """Do what ``install`` does, and return all that is known: a file's facts, or each asset's folder."""
     name, path = str(source), Path(source)
     if is_address(name):
         return install_address(name, sha256=sha256, layout=layout, to=to)
@@ -76,7 +76,7 @@ def install_any(
             raise WrongUsageError(f"there is no file or folder {name}.")
         _refuse_file_arguments(sha256, layout, "an asset of the catalog")
         profile = profile or current_profile().name
-        return {f"{name} ({profile})": install_asset(name, profile, trusted=trusted)}
+        return (InstalledAsset(name, profile, install_asset(name, profile, trusted=trusted)),)
     if path.is_dir():
         if sha256:
             raise WrongUsageError("a folder has no sha256. Name the file.")

@@ -65,7 +65,7 @@ def line_lengths(text: str) -> str:
     """
     if current_profile().name == "full":
         return "-".join(str(len(line.split())) for line in text.strip().splitlines())
-    return poems.line_lengths(text)
+    return poems.poem_line_lengths(text)
 
 
 def in_lines(text: str) -> str:

@@ -79,7 +79,7 @@ class ParsedPoem:
     lines: tuple[str, ...]
 
     @property
-    def poem_line_lengths(self) -> str:
+    def line_lengths(self) -> str:
         """Characters per line, as in ``"5-5-5-5"``; punctuation does not count."""
         return "-".join(str(len(re.findall(f"[{_HAN}]", line))) for line in self.lines)
 

@@ -141,10 +141,10 @@ def test_gpt2_stores_its_matrices_the_other_way_round(tmp_path: Path) -> None:
     name = "base_model.model.transformer.h.0.attn.c_attn"
     adapter = {f"{name}.lora_A.weight": zeros(8, 256), f"{name}.lora_B.weight": zeros(768, 8)}
     save_file(adapter, tmp_path / "adapter_model.safetensors")
-    fits = {fit.model: fit for fit in inspect(tmp_path / "adapter_model.safetensors").compatibility}
-    assert fits["poet"].fits
-    assert not fits["clip"].fits
-    assert "the adapter is for GPT-2, the model is CLIP" in fits["clip"].reason
+    compared = {each.model: each for each in inspect(tmp_path / "adapter_model.safetensors").compatibility}
+    assert compared["poet"].compatible
+    assert not compared["clip"].compatible
+    assert "the adapter is for GPT-2, the model is CLIP" in compared["clip"].reason
 
 
 def test_a_base_that_cannot_be_read_does_not_fit_and_says_why(tmp_path: Path) -> None:
