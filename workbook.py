@@ -53,10 +53,13 @@ def main(arguments: list) -> int:
 
 
 def test(arguments: list) -> int:
-    """Check the style and run the tests; without arguments for pytest, the main command of the README as well."""
+    """Check style and types and run the tests; without arguments for pytest, the main command of the README as well."""
     # A process for each core, of about 2 GB; whole files go to one: a notebook's cells share a kernel.
     workers = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile")
-    status = run_in(*in_environment("ruff", "check", ".")) or run_in(*in_environment("pytest", *workers, *arguments))
+    commands = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("pytest", *workers, *arguments))
+    status = 0
+    for command in commands:
+        status = status or run_in(*in_environment(*command))
     if status or arguments:
         return status
     main_command = ("workbook.py", "run", *ALWAYS_RUN, chapter_changed_last())
