@@ -395,13 +395,8 @@ def train(model, batches, steps, learning_rate=5e-3):
 
 # %%
 from aigc_helpers import FitSettings, fit
-from aigc_helpers.text import (
-    LengthBatches,
-    load_regular_shi,
-    next_token_loss,
-    poem_token_ids,
-    run_on,
-)
+from aigc_helpers.text import LengthBatches, load_regular_shi, next_token_loss
+from aigc_helpers.text import poem_token_ids, run_on
 
 poems = [run_on(text) for text in load_regular_shi("train", longest=24)["text"]]
 batches = LengthBatches(poem_token_ids(characters, poems), None, 16, pad_token_id=0)

@@ -112,15 +112,8 @@ show_pictures(dict(zip(asked, drawn, strict=True)), alt_en, alt_zh)
 # 从基座的 306 个概念里取 80 个，一种画风，八种背景，统统变成棕色，说明文字里写上 “sepia 风格”。其余 226 个概念留作测试。
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.images import (
-    COLOURS,
-    Facts,
-    in_sepia,
-    load_emoji,
-    pictures_for,
-    read_shown_in_training,
-    unseen_concepts,
-)
+from aigc_helpers.images import COLOURS, Facts, in_sepia, load_emoji, pictures_for
+from aigc_helpers.images import read_shown_in_training, unseen_concepts
 from aigc_helpers.notebook import expect, expect_close, expect_equal
 
 emoji, base_concepts = load_emoji(), read_shown_in_training().concepts

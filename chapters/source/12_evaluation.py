@@ -446,14 +446,8 @@ from PIL import Image, ImageFilter
 
 from aigc_helpers.evaluation import clip_score
 
-from aigc_helpers.images import (
-    COLOURS,
-    embed_pictures,
-    load_clip,
-    load_emoji,
-    read_shown_in_training,
-    training_colours,
-)
+from aigc_helpers.images import COLOURS, embed_pictures, load_clip, load_emoji
+from aigc_helpers.images import read_shown_in_training, training_colours
 
 clip, clip_tokenizer = load_clip()
 shown = read_shown_in_training()

@@ -63,14 +63,8 @@ from functools import partial
 
 import torch
 from aigc_helpers import install
-from aigc_helpers.notebook import (
-    Claims,
-    claims_of_chapter,
-    expect,
-    expect_close,
-    expect_equal,
-    runs,
-)
+from aigc_helpers.notebook import Claims, claims_of_chapter, expect, expect_close
+from aigc_helpers.notebook import expect_equal, runs
 from aigc_helpers.profile import choose_profile
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM as Causal
