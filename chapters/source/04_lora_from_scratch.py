@@ -6,7 +6,7 @@
 # **What you will be able to do:** say why a thin matrix can stand in for a thick one, with the singular values of a real
 # fine-tuning; write the LoRA layer in 30 lines, equal to PEFT's in output and gradients for four kinds of layer; explain
 # why B starts at zero and A does not; predict the memory of a training step before you take it; merge without
-# surprises; and choose among LoRA's relatives with a table instead of a rumour.
+# surprises; and choose among LoRA's variants with a table instead of a rumour.
 #
 # | | embedded profile | full profile |
 # |---|---|---|
@@ -732,7 +732,7 @@ returned = merged.weight.detach() - 8 / 4 * B @ A
 expect_equal(torch.equal(returned, W0), False, "subtracted again: the old bits")
 
 # %% [markdown] lang="en"
-# ## 9 · The relatives
+# ## 9 · The variants
 #
 # Each changes one thing. Two you have met: rsLoRA the scaling, LoRA+ the learning rate of B. **[PiSSA](REFERENCES.md#pissa)**
 # changes the start. It takes the first r singular values out of W₀, trains those and freezes the rest:
@@ -839,7 +839,7 @@ expect_equal(32 / bits > 7, True, f"{bits} bits per weight, at least seven times
 # An error of a tenth would be a poor fine-tuning, but A and B are trained *on top of the rounded weights* and make up for it. (Merge
 # such an adapter into the rounded weights it was trained on, not into the originals.)
 #
-# Two relatives without A and B. **[BitFit](REFERENCES.md#bitfit)** trains the bias vectors that are there anyway. **[Prompt
+# Two variants without A and B. **[BitFit](REFERENCES.md#bitfit)** trains the bias vectors that are there anyway. **[Prompt
 # tuning](REFERENCES.md#prompt-tuning)** puts trained vectors before the text, as if they were words.
 
 # %% [markdown] lang="zh"
