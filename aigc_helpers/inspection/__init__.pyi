@@ -14,6 +14,9 @@ from aigc_helpers.inspection.adapter_keys import (
     AdapterModule as AdapterModule,
 )
 from aigc_helpers.inspection.adapter_keys import (
+    Shaped as Shaped,
+)
+from aigc_helpers.inspection.adapter_keys import (
     count_methods as count_methods,
 )
 from aigc_helpers.inspection.adapter_keys import (

@@ -139,10 +139,10 @@ def _remarks_on_matrices(adapter: Adapter) -> list[str]:
         if down.shape and len(up.shape) > 1 and down.shape[0] != up.shape[1] and module.method == "LoRA"
     ]
     if ranks:
-        module, down, up = ranks[0]
+        module, rank_of_down, rank_of_up = ranks[0]
         remarks.append(
             f"The matrices of {len(ranks)} layers cannot be multiplied: in {quoted(module.path)} the one has rank "
-            f"{down}, the other {up}."
+            f"{rank_of_down}, the other {rank_of_up}."
         )
     return remarks
 

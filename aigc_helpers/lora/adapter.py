@@ -172,7 +172,8 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     for module, name in zip(adapter.modules, names, strict=True):
         alpha, remark = _alpha(module, said.get((module.component, _path_in_settings(module, name))), contents)
         remarks += [remark] if remark else []
-        tensors = {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
+        tensors: dict[str, TensorInFile] = {}
+        tensors |= {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
         read.append(LoraLayer(module.component, name, alpha, tensors))
     _refuse_doubles(path, read)
     return LoraAdapter(

@@ -60,8 +60,8 @@ def convert(source: Path, target: Path, to: Format, base: Path | None = None) ->
 
     Raises:
         UnknownNameError: there is no such format.
-        ReaderError: the source is no whole LoRA, does not fit the base, or cannot be said in that format; or the
-            target is not writable. Nothing is written then, and what was there stays.
+        ReaderError: the source is no whole LoRA, is not compatible with the base, or cannot be said in that format;
+            or the target is not writable. Nothing is written then, and what was there stays.
     """
     if to not in FORMATS:
         raise UnknownNameError("LoRA format", to, FORMATS)

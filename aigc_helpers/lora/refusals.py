@@ -23,7 +23,7 @@ def refuse_pickle(is_pickle: bool, path: Path) -> None:
 
 
 def refuse_other_methods(path: Path, adapter: Adapter) -> None:
-    """Refuse LyCORIS' other methods, and layers without their two fitting matrices.
+    """Refuse LyCORIS' other methods, and layers without two matrices that can be multiplied.
 
     Raises:
         ReaderError: the message names the method or the layer, and what reads it.
@@ -55,6 +55,6 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
         down, up = module.parts["down"].shape, module.parts["up"].shape
         if len(down) < 2 or len(up) < 2 or down[0] != up[1]:
             raise ReaderError(
-                f"{path}: the two matrices of layer {name} do not fit each other ({list(up)} and {list(down)}): the "
+                f"{path}: the two matrices of layer {name} cannot be multiplied ({list(up)} and {list(down)}): the "
                 "rank of one is not that of the other. Tell the file's author."
             )

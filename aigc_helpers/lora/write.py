@@ -99,7 +99,7 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
 def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
     """Write one file as pipeline.save_lora_weights does, with its metadata."""
     target = target if target.suffix == ".safetensors" else target / DIFFUSERS_FILE
-    settings = {}
+    settings: dict[str, Any] = {}
     with open_tensors(adapter) as read:
         tensors = {}
         for component, layers in adapter.components.items():

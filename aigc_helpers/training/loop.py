@@ -27,10 +27,10 @@ from accelerate.utils import (
     send_to_device,
     set_seed,
 )
-from accelerate.utils.memory import should_reduce_batch_size
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
+from aigc_helpers.compat import is_out_of_memory
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import remove_half_written
 from aigc_helpers.profile import current_profile
@@ -262,7 +262,7 @@ class _Run(Generic[Batch]):
 
     def _train_one_step(self) -> None:
         started = time.perf_counter()
-        learning_rate = self.scheduler.get_last_lr()[0]
+        learning_rate = float(self.scheduler.get_last_lr()[0])
         parts = self.settings.gradient_accumulation_steps
         losses = []
         for part in range(parts):
@@ -289,7 +289,7 @@ class _Run(Generic[Batch]):
             loss = self.objective(send_to_device(batch, self.accelerator.device))
             self.accelerator.backward(loss / self.settings.gradient_accumulation_steps)
         except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+            if not is_out_of_memory(error):
                 raise
             raise ReaderError(
                 f"out of memory at step {self.step + 1}, with {self.batches.count(batch):,} "
