@@ -8,6 +8,9 @@ from aigc_helpers.inspection.adapter_keys import (
     PEFT as PEFT,
 )
 from aigc_helpers.inspection.adapter_keys import (
+    PEFT_PREFIX as PEFT_PREFIX,
+)
+from aigc_helpers.inspection.adapter_keys import (
     Adapter as Adapter,
 )
 from aigc_helpers.inspection.adapter_keys import (
@@ -17,13 +20,13 @@ from aigc_helpers.inspection.adapter_keys import (
     Shaped as Shaped,
 )
 from aigc_helpers.inspection.adapter_keys import (
-    count_methods as count_methods,
-)
-from aigc_helpers.inspection.adapter_keys import (
     sort_adapter_keys as sort_adapter_keys,
 )
 from aigc_helpers.inspection.adapter_settings import (
     ADAPTER_METADATA as ADAPTER_METADATA,
+)
+from aigc_helpers.inspection.adapter_settings import (
+    HEADS as HEADS,
 )
 from aigc_helpers.inspection.adapter_settings import (
     Strength as Strength,
@@ -45,9 +48,6 @@ from aigc_helpers.inspection.adapter_settings import (
 )
 from aigc_helpers.inspection.adapter_settings import (
     targeted as targeted,
-)
-from aigc_helpers.inspection.adapter_settings import (
-    texts_in as texts_in,
 )
 from aigc_helpers.inspection.compatibility import (
     Compatibility as Compatibility,

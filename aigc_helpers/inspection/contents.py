@@ -79,6 +79,12 @@ def read_contents(path: Path) -> Contents:
 
     Raises:
         ReaderError: there are no weights, they are malformed or unsafe, or the file may not be read.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> contents = read_contents(install("poet"))
+        >>> contents.container, contents.tensors["transformer.wpe.weight"].shape
+        ('transformers folder', (96, 256))
     """
     try:
         if not path.is_dir() and not path.is_file():  # Reading a pipe or a device might never end.

@@ -18,6 +18,7 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted, read_number
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
+    PEFT_PREFIX,
     Adapter,
     AdapterModule,
     Contents,
@@ -179,7 +180,7 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     return LoraAdapter(
         source=path,
         layers=tuple(read),
-        saved_modules={name.removeprefix("base_model.model."): places[name] for name in adapter.saved_modules},
+        saved_modules={name.removeprefix(PEFT_PREFIX): places[name] for name in adapter.saved_modules},
         key_formats=adapter.key_formats,
         metadata=contents.metadata,
         settings=contents.adapter_config,

@@ -81,8 +81,12 @@ def load_adapter(
             adapter is merged into the model. The model is as it was then.
 
     Example:
-        >>> load_adapter(load_poet()[1], DATA / "tune_adapter").alphas
-        {16.0: 4}
+        >>> from aigc_helpers import install
+        >>> from transformers import AutoModelForCausalLM
+        >>> model = AutoModelForCausalLM.from_pretrained(install("poet"))
+        >>> loaded = load_adapter(model, install("tune-adapter"))
+        >>> loaded.layers, loaded.ranks, loaded.alphas
+        ({'': 4}, {8: 4}, {16.0: 4})
     """
     path = Path(path)
     if not name or "." in name:

@@ -14,7 +14,9 @@ from aigc_helpers.errors import ReaderError, nearest_first
 from aigc_helpers.formats import quoted
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
+    HEADS,
     PEFT,
+    PEFT_PREFIX,
     Contents,
     Shaped,
     compatibility_with,
@@ -23,9 +25,8 @@ from aigc_helpers.inspection import (
 )
 from aigc_helpers.lora.adapter import LoraAdapter, LoraLayer, read_adapter
 from aigc_helpers.lora.models import (
-    LORA_LAYERS,
+    layers_for_lora,
     models_of,
-    plain_layer,
     plain_parameters,
     refuse_changed_base,
     refuse_merged,
@@ -36,8 +37,6 @@ from aigc_helpers.lora.write import PEFT_FILE, Read, open_tensors, peft_magnitud
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-
-_HEADS = ("classifier", "score", "qa_outputs")  # What transformers calls a head that is random in a new model.
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def _with_component(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module])
 
 
 def _path_in_file(layer: LoraLayer) -> str:
-    return layer.tensors["down"].name.removeprefix("base_model.model.").partition(".lora_")[0]
+    return layer.tensors["down"].name.removeprefix(PEFT_PREFIX).partition(".lora_")[0]
 
 
 def _check_compatibility(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module]) -> None:
@@ -192,12 +191,7 @@ def _check_nothing_left_out(
 ) -> None:
     """Compare with what the file says it was trained on: a layer without its matrices would stay the base's."""
     for component, layers in matched.items():
-        candidates = [
-            name
-            for name, layer in models[component].named_modules()
-            if is_plain_module(name) and isinstance(plain_layer(layer), LORA_LAYERS)
-        ]
-        trained = targeted(adapter.said.get(component, {}), candidates, adapter.source)
+        trained = targeted(adapter.said.get(component, {}), layers_for_lora(models[component]), adapter.source)
         found = {one.name for one in layers}
         without = sorted(trained - found)
         if without:
@@ -263,9 +257,7 @@ def _saved_modules_of(
 
 def _remarks_on_head(models: Mapping[str, torch.nn.Module], saved: Mapping[str, SavedModules]) -> list[str]:
     model, replaced = models.get(""), saved.get("", SavedModules())
-    heads = (
-        [] if model is None else [name for name in _HEADS if isinstance(getattr(model, name, None), torch.nn.Module)]
-    )
+    heads = [] if model is None else [name for name in HEADS if isinstance(getattr(model, name, None), torch.nn.Module)]
     return [
         f"The adapter brings no head: the model's own ({name}) stays. In a model made anew it is random."
         for name in heads

@@ -91,6 +91,15 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float 
 
     Raises:
         ReaderError: as ``load_adapter``; no weight has been changed then.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> from transformers import AutoModelForCausalLM
+        >>> model = AutoModelForCausalLM.from_pretrained(install("poet"))
+        >>> merged = merge(model, install("tune-adapter"))
+        >>> [rounding.layer for rounding in merged.roundings][:2]
+        ['transformer.h.0.attn.c_attn', 'transformer.h.1.attn.c_attn']
+        >>> merged.undo()
     """
     found = match(target, Path(path))
     models = models_of(target)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from aigc_helpers.compat import adapters_of, merged_into, plain_key
+from aigc_helpers.compat import adapters_of, is_plain_module, merged_into, plain_key
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.inspection import changes_base
 from aigc_helpers.lora.adapter import COMPONENTS
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 # What PEFT has a LoRA for.
-LORA_LAYERS = (
+_LORA_LAYERS = (
     torch.nn.Linear,
     torch.nn.Embedding,
     torch.nn.Conv1d,
@@ -53,6 +53,15 @@ def plain_layer(layer: torch.nn.Module) -> torch.nn.Module:
     """Return the model's own layer, where PEFT has put one of its around it."""
     get_base_layer = getattr(layer, "get_base_layer", None)
     return get_base_layer() if get_base_layer else layer
+
+
+def layers_for_lora(model: torch.nn.Module) -> list[str]:
+    """Return the names of the model's own layers that PEFT has a LoRA for."""
+    return [
+        name
+        for name, layer in model.named_modules()
+        if name and is_plain_module(name) and isinstance(plain_layer(layer), _LORA_LAYERS)
+    ]
 
 
 def weight_of(layer: torch.nn.Module) -> torch.Tensor:

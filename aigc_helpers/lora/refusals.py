@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import Adapter, count_methods
+from aigc_helpers.inspection import Adapter
 
 
 def refuse_pickle(is_pickle: bool, path: Path) -> None:
@@ -28,7 +28,7 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
     Raises:
         ReaderError: the message names the method or the layer, and what reads it.
     """
-    others = {method for method in count_methods(adapter.modules) if method not in ("LoRA", "DoRA")}
+    others = {method for method in adapter.methods if method not in ("LoRA", "DoRA")}
     if others:
         raise ReaderError(
             f"{path} is a LyCORIS {' and '.join(sorted(others))}: its update is no product of two matrices, so that a "

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 
+from aigc_helpers.bounded_json import texts_in
 from aigc_helpers.compat import COPIED_ROWS, COPIES, TOKEN_ROWS, adapters_of, is_plain_module, plain_key
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import missing_head, texts_in
+from aigc_helpers.inspection import missing_head
 from aigc_helpers.lora.models import plain_parameters, plain_state
 
 _REPLACED = "_aigc_replaced"  # Where a model keeps what it had before an adapter replaced it: name, tensors by name.

@@ -12,7 +12,7 @@ from peft import LoraConfig
 
 from aigc_helpers.compat import is_target
 from aigc_helpers.errors import ReaderError, nearest_first
-from aigc_helpers.lora.models import LORA_LAYERS, plain_layer
+from aigc_helpers.lora.models import layers_for_lora
 
 
 def check_target_modules(model: torch.nn.Module, targets: Iterable[str]) -> dict[str, list[str]]:
@@ -28,7 +28,7 @@ def check_target_modules(model: torch.nn.Module, targets: Iterable[str]) -> dict
     if isinstance(targets, str):
         raise ReaderError(f"targets must be a list of names, and {targets!r} is one text. Write [{targets!r}].")
     names = [name for name, _ in model.named_modules() if name]
-    candidates = [name for name in names if isinstance(plain_layer(model.get_submodule(name)), LORA_LAYERS)]
+    candidates = layers_for_lora(model)
     matches = {}
     for target in targets:
         config = LoraConfig(target_modules=[target])

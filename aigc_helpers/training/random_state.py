@@ -47,7 +47,15 @@ def restore_random_state(state: dict[str, torch.Tensor]) -> None:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Leave the generators as they were, whatever the block draws: looking must not change the run."""
+    """Leave the generators as they were, whatever the block draws: looking must not change the run.
+
+    Example:
+        >>> import torch
+        >>> with random_state_kept():
+        ...     inside = torch.rand(3)
+        >>> torch.equal(torch.rand(3), inside)
+        True
+    """
     state = capture_random_state()
     try:
         yield
