@@ -31,6 +31,16 @@ def parse_json(text: str, **hooks: Any) -> Any:  # noqa: ANN401 - whatever JSON 
     return json.loads(text, **hooks)
 
 
+def texts_in(value: object) -> list[str]:
+    """Return the texts in a list that stands in a file; anything else holds none.
+
+    Example:
+        >>> texts_in(["query", 7, None]), texts_in("query")
+        (['query'], [])
+    """
+    return [text for text in value if isinstance(text, str)] if isinstance(value, (list, tuple)) else []
+
+
 def _depth(text: str) -> int:
     """Return how many brackets are open at once, at most; up to the text's first fault the parser opens the same."""
     # Byte by byte in Python this would take longer than to parse: a header may have 100 MB.

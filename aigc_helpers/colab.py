@@ -35,7 +35,7 @@ def hide_old_torchao() -> bool:
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return False
     if is_old:
-        sys.modules["torchao"] = None
+        sys.modules["torchao"] = None  # type: ignore[assignment]  # Python's own mark of what cannot be imported.
     return is_old
 
 

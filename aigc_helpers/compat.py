@@ -1,21 +1,30 @@
-"""What PEFT and diffusers do not promise and this room builds on: in one place, so that a new version is checked once.
+"""What other libraries do not promise and ours builds on: in one place, so that a new version is checked once.
 
-Names within a model that has adapters in it, PEFT's rule for target modules, and diffusers' block numbers of SDXL.
-``tests/test_library_internals.py`` names the versions that were looked at.
+PEFT: names and layers within a model that has adapters in it, and its rule for target modules. diffusers: the mark of
+such a model, and block numbers of SDXL. Accelerate: what counts as out of memory. sacreBLEU: counts per sentence.
+nbclient: what it does when the interpreter ends.
+
+Each function imports its library when it is called. ``tests/test_library_internals.py`` has a test for each, which
+names the version that it was read from.
 """
 
 from __future__ import annotations
 
+import atexit
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from nbclient import NotebookClient
     from peft import LoraConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+    from sacrebleu.metrics.base import Metric
 
-# What PEFT puts around a model's own layer, and into a name; the first that fits is taken out.
+# What PEFT puts around a model's own layer, and into a name.
 _AROUND = (".token_adapter.base_layer.", ".base_layer.", ".original_module.")
 # What belongs to an adapter, and not to the model.
 _ADDED = (".lora_", ".modules_to_save.", ".trainable_tokens_")
@@ -75,7 +84,38 @@ def wrapped_by(model: torch.nn.Module, name: str) -> set[str]:
     }
 
 
-def layers_of_peft(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+def adapters_of(model: torch.nn.Module) -> dict[str, LoraConfig]:
+    """Return the model's adapters by name, as PEFT keeps them: what is put in there or taken out counts for PEFT."""
+    return getattr(model, "peft_config", {})
+
+
+def merged_into(model: torch.nn.Module) -> set[str]:
+    """Return the names of the adapters that are merged into the model's weights."""
+    return {name for layer in layers_of_peft(model) for name in getattr(layer, "merged_adapters", ())}
+
+
+def strengths_in(model: torch.nn.Module, name: str) -> dict[str, float]:
+    """Return by what the adapter ``name`` multiplies the product of its matrices, for each layer that has any."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = ((key, module) for key, module in model.named_modules() if isinstance(module, LoraLayer))
+    return {key: layer.scaling[name] for key, layer in layers if name in layer.scaling}
+
+
+def set_strength(layer: torch.nn.Module, name: str, alpha: float, strength: float) -> None:
+    """Set alpha of the adapter ``name`` in one layer, and by what the product of its matrices is multiplied.
+
+    Raises:
+        TypeError: PEFT has put no LoRA there.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    if not isinstance(layer, LoraLayer):
+        raise TypeError(f"a {type(layer).__name__} is no layer with a LoRA")
+    layer.lora_alpha[name], layer.scaling[name] = alpha, strength
+
+
+def layers_of_peft(model: torch.nn.Module) -> Iterator[BaseTunerLayer | AuxiliaryTrainingWrapper]:
     """Yield every module that PEFT has put into the model, and that can be switched off or merged."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
@@ -100,8 +140,7 @@ def activate(model: torch.nn.Module, name: str | None) -> None:
     if name is not None:
         set_adapter(model, name, inference_mode=True)
     for layer in layers_of_peft(model):
-        has_none = isinstance(layer, TrainableTokensLayer) and name not in layer.trainable_tokens_delta
-        if name is None or has_none:
+        if name is None or (isinstance(layer, TrainableTokensLayer) and name not in layer.trainable_tokens_delta):
             layer.set_adapter([], inference_mode=True)
 
 
@@ -112,12 +151,12 @@ def remove(model: torch.nn.Module, name: str) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*was active which is now deleted")
         delete_adapter(model, name, prefix="lora_")
-    model.peft_config.pop(name)
+    del adapters_of(model)[name]
 
 
 def mark_adapted(model: torch.nn.Module) -> None:
     """Mark a model as diffusers and transformers mark one with adapters in it."""
-    model._hf_peft_config_loaded = True
+    setattr(model, "_hf_peft_config_loaded", True)  # noqa: B010 (torch.nn.Module declares no such attribute)
 
 
 def is_target(config: LoraConfig, name: str) -> bool:
@@ -140,3 +179,34 @@ def layer_of_sdxl(path: str) -> str:
     mapped = _maybe_map_sgm_blocks_to_diffusers({f"lora_unet_{path}.lora_down.weight": ""}, settings)
     (name,) = convert_unet_state_dict_to_peft({_convert_unet_lora_key(key): "" for key in mapped})
     return name.removesuffix(".lora_A.weight")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether a device had too little memory, as Accelerate tells it from the error's class and text.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+        True
+    """
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return should_reduce_batch_size(error)
+
+
+def counts_by_sentence(metric: Metric, translations: Sequence[str], references: Sequence[str]) -> list[list[float]]:
+    """Return what sacreBLEU counts in each translation: a row each, of as many numbers as the metric needs.
+
+    The rows of a set of sentences are added up, and the sum has a score (``score_of_counts``): so resampled sets are
+    scored without counting anew.
+    """
+    return metric._extract_corpus_statistics(list(translations), [list(references)])
+
+
+def score_of_counts(metric: Metric, counts: Sequence[float]) -> float:
+    """Return a set's score, 0 to 100, from the sum of its rows of ``counts_by_sentence``."""
+    return metric._compute_score_from_stats(list(counts)).score
+
+
+def forget_kernel_at_exit(client: NotebookClient) -> None:
+    """Keep nbclient from cleaning up once more when the interpreter ends: it fails aloud if no kernel ever started."""
+    atexit.unregister(client._cleanup_kernel)

@@ -358,7 +358,8 @@ def _memory_of_windows() -> tuple[int, int | None]:
         ]
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]  # Windows alone has it.
+    if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
         raise OSError("GlobalMemoryStatusEx gave no answer")
     return status.total_physical, status.available_physical
 

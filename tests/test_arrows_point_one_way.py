@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"compat"},
     "text": {"compat", "inspection", "lora", "store", "training"},
     "images": {"compat", "lora", "store", "training"},
-    "metrics": set(),
+    "metrics": {"compat"},
     "evaluation": {"compat", "images", "lora", "metrics", "store", "text"},
     "generation": {"images", "text"},
     "notebook": {"colab", "figures", "versions"},
@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "text",
         "training",
     },
-    "publishing": {"notebook"},
+    "publishing": {"compat", "notebook"},
     "pretrain": {"evaluation", "figures", "images", "lora", "metrics", "store", "text", "training"},
 }
 ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())

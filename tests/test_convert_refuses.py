@@ -28,7 +28,7 @@ REFUSED = {
     "LoKr": ({f"{STEM}.lokr_w1": UP, f"{STEM}.lokr_w2": UP}, "LyCORIS LoKr.*LoKrConfig"),
     "Tucker": (LORA | {f"{STEM}.lora_mid.weight": torch.ones(2, 2, 3, 3)}, "Tucker decomposition"),
     "half": ({f"{STEM}.lora_down.weight": DOWN}, "lacks a matrix.*up"),
-    "ranks": (LORA | {f"{STEM}.lora_up.weight": torch.ones(8, 3)}, "do not fit each other"),
+    "ranks": (LORA | {f"{STEM}.lora_up.weight": torch.ones(8, 3)}, "cannot be multiplied"),
     "DoRA per input": (LORA | {f"{STEM}.dora_scale": torch.ones(1, 768)}, "one magnitude per input"),
     "no LoRA": ({"weight": DOWN}, "holds no LoRA"),
     "stranger": (LORA | {"text_model.embeddings": UP}, "no LoRA's.*text_model.embeddings"),

@@ -33,8 +33,8 @@ from aigc_helpers.paths import DATA
 
 def fit_with(tmp_path: Path, adapter: Tensors, base: Tensors) -> tuple[bool, str]:
     save_file(base, tmp_path / "base.safetensors")
-    fit = inspect_saved(tmp_path, adapter, bases=[tmp_path / "base.safetensors"]).compatibility[-1]
-    return fit.compatible, fit.reason
+    found = inspect_saved(tmp_path, adapter, bases=[tmp_path / "base.safetensors"]).compatibility[-1]
+    return found.compatible, found.reason
 
 
 @pytest.mark.parametrize("make", [kohya_lora, loha, lokr, dora])
@@ -127,9 +127,9 @@ def test_in_the_original_layout_names_are_compared_where_the_adapter_has_it_too(
 
 
 def test_a_pipeline_is_no_base_for_a_language_model_s_adapter(tmp_path: Path) -> None:
-    fit = inspect(DATA / "film_adapter", bases=[diffusers_folder(tmp_path)]).compatibility[-1]
-    assert not fit.compatible
-    assert "a pipeline of several models" in fit.reason
+    found = inspect(DATA / "film_adapter", bases=[diffusers_folder(tmp_path)]).compatibility[-1]
+    assert not found.compatible
+    assert "a pipeline of several models" in found.reason
 
 
 def test_a_unet_s_adapter_in_peft_s_names_fits_the_pipeline(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_gpt2_stores_its_matrices_the_other_way_round(tmp_path: Path) -> None:
 
 def test_a_base_that_cannot_be_read_does_not_fit_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "page.safetensors").write_bytes(b"<html>")
-    fit = inspect_saved(tmp_path, kohya_lora(768), bases=[tmp_path / "page.safetensors"]).compatibility[-1]
-    assert not fit.compatible and "a web page" in fit.reason
+    found = inspect_saved(tmp_path, kohya_lora(768), bases=[tmp_path / "page.safetensors"]).compatibility[-1]
+    assert not found.compatible and "a web page" in found.reason
 
 
 JSON_VALUES = st.recursive(

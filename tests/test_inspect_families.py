@@ -68,7 +68,7 @@ def test_the_models_that_ship_here() -> None:
     assert (film.kind, film.key_format, film.family) == ("LoRA", "PEFT", "BERT")
     assert (film.adapter.ranks, film.adapter.alphas) == ({8: 12}, {16.0: 12})
     assert film.adapter.saved_modules == ("base_model.model.classifier.bias", "base_model.model.classifier.weight")
-    assert not any(fit.compatible for fit in film.compatibility if fit.model in ("poet", "clip"))
+    assert not any(one.compatible for one in film.compatibility if one.model in ("poet", "clip"))
     assert (poet.kind, poet.family, poet.parameters) == ("full checkpoint", "GPT-2", 4_429_568)
     assert (clip.kind, clip.family, clip.dtypes) == ("full checkpoint", "CLIP", {"F16": 126})
 
@@ -78,8 +78,7 @@ def test_a_diffusers_folder_is_read_by_its_components(tmp_path: Path) -> None:
     inspection = inspect(folder)
     assert (inspection.container, inspection.kind) == ("diffusers folder", "full checkpoint")
     assert (inspection.family, inspection.tensors) == ("Stable Diffusion 1.x", 5)
-    fits = inspect_saved(tmp_path, kohya_lora(768), bases=[folder]).compatibility
-    assert fits[-1].compatible
+    assert inspect_saved(tmp_path, kohya_lora(768), bases=[folder]).compatibility[-1].compatible
     name = "lora_te2_text_model_a"
     for_two = {f"{name}.lora_down.weight": zeros(4, 3), f"{name}.lora_up.weight": zeros(3, 4)}
     assert inspect_saved(tmp_path, for_two, bases=[folder]).compatibility[-1].reason == "it has no second text encoder"

@@ -290,12 +290,12 @@ def test_a_base_with_another_embedding_is_said_before_a_conversion(tmp_path: Pat
     message = f"{WORDS + 3} × 16 in the adapter and {WORDS} × 16 there"
     with pytest.raises(ReaderError, match=message):
         convert(tmp_path / "adapter", tmp_path / "converted", "peft", tmp_path / "base")
-    (fit,) = [
-        fit
-        for fit in inspect(tmp_path / "adapter", bases=[tmp_path / "base"]).compatibility
-        if str(tmp_path) in fit.model
+    (one,) = [
+        one
+        for one in inspect(tmp_path / "adapter", bases=[tmp_path / "base"]).compatibility
+        if str(tmp_path) in one.model
     ]
-    assert not fit.compatible and message in fit.reason
+    assert not one.compatible and message in one.reason
 
 
 def test_a_quantised_layer_gets_matrices_that_can_be_multiplied_and_no_merge(tmp_path: Path) -> None:

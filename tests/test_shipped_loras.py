@@ -40,7 +40,7 @@ def test_the_card_names_size_hash_and_trigger(inspection: Inspection) -> None:
 
 def test_the_inspector_finds_a_lora_for_the_base_and_no_fault(inspection: Inspection) -> None:
     assert (inspection.kind, inspection.key_format, inspection.remarks) == ("LoRA", "kohya", ())
-    assert [fit.model for fit in inspection.compatibility if fit.compatible] == ["sd (embedded)"]
+    assert [one.model for one in inspection.compatibility if one.compatible] == ["sd (embedded)"]
     assert inspection.training["licence"].startswith("Apache-2.0")
 
 

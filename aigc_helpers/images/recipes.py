@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import set_seed
@@ -174,8 +173,11 @@ def save_picture_adapter(pipeline: StableDiffusionPipeline, folder: Path) -> Non
         ReaderError: the disk is full or the folder is not writable; what was there stays.
     """
     with replacing_files(folder) as temporary:
-        metadata = _collate_lora_metadata({"unet": pipeline.unet})
-        pipeline.save_lora_weights(temporary, get_peft_model_state_dict(pipeline.unet), **metadata)
+        pipeline.save_lora_weights(
+            temporary,
+            get_peft_model_state_dict(pipeline.unet),
+            unet_lora_adapter_metadata=pipeline.unet.peft_config["default"].to_dict(),
+        )
 
 
 def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> CaptionedPictures:

@@ -8,19 +8,25 @@ from aigc_helpers.inspection.adapter_keys import (
     PEFT as PEFT,
 )
 from aigc_helpers.inspection.adapter_keys import (
+    PEFT_PREFIX as PEFT_PREFIX,
+)
+from aigc_helpers.inspection.adapter_keys import (
     Adapter as Adapter,
 )
 from aigc_helpers.inspection.adapter_keys import (
     AdapterModule as AdapterModule,
 )
 from aigc_helpers.inspection.adapter_keys import (
-    count_methods as count_methods,
+    Shaped as Shaped,
 )
 from aigc_helpers.inspection.adapter_keys import (
     sort_adapter_keys as sort_adapter_keys,
 )
 from aigc_helpers.inspection.adapter_settings import (
     ADAPTER_METADATA as ADAPTER_METADATA,
+)
+from aigc_helpers.inspection.adapter_settings import (
+    HEADS as HEADS,
 )
 from aigc_helpers.inspection.adapter_settings import (
     Strength as Strength,
@@ -42,9 +48,6 @@ from aigc_helpers.inspection.adapter_settings import (
 )
 from aigc_helpers.inspection.adapter_settings import (
     targeted as targeted,
-)
-from aigc_helpers.inspection.adapter_settings import (
-    texts_in as texts_in,
 )
 from aigc_helpers.inspection.compatibility import (
     Compatibility as Compatibility,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted, read_number
-from aigc_helpers.inspection.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule, count_methods
+from aigc_helpers.inspection.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule
 from aigc_helpers.inspection.adapter_settings import (
     Strength,
     initialisation_fault,
@@ -48,7 +48,7 @@ class AdapterFacts:
 
 def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
     """Return the facts; reads the alphas' few bytes where they stand among the tensors."""
-    methods = count_methods(adapter.modules)
+    methods = adapter.methods
     try:
         said = _said_strengths(adapter, contents)
     except ReaderError:
@@ -139,10 +139,10 @@ def _remarks_on_matrices(adapter: Adapter) -> list[str]:
         if down.shape and len(up.shape) > 1 and down.shape[0] != up.shape[1] and module.method == "LoRA"
     ]
     if ranks:
-        module, down, up = ranks[0]
+        module, rank_of_down, rank_of_up = ranks[0]
         remarks.append(
             f"The matrices of {len(ranks)} layers cannot be multiplied: in {quoted(module.path)} the one has rank "
-            f"{down}, the other {up}."
+            f"{rank_of_down}, the other {rank_of_up}."
         )
     return remarks
 
@@ -187,7 +187,7 @@ def _remarks_on_settings(adapter: Adapter, contents: Contents) -> list[str]:
 
 def _remarks_on_loading(adapter: Adapter) -> list[str]:
     remarks = []
-    methods = count_methods(adapter.modules)
+    methods = adapter.methods
     if methods["DoRA"] and PEFT not in adapter.key_formats:
         remarks.append("diffusers drops DoRA's magnitudes from such a file and only logs it: the result differs.")
     if methods["LoHa"] and PEFT not in adapter.key_formats:

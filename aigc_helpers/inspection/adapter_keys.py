@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,7 +76,8 @@ _KOHYA_COMPONENTS = {
     "lora_te2_": "text_encoder_2",
     "lycoris_": "unet",
 }
-_COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "transformer")
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "transformer")  # Of a pipeline.
+PEFT_PREFIX = "base_model.model."  # What PEFT puts before the names of a model's own layers.
 _UNET_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in", "conv_out", "time_embedding.")
 
 
@@ -143,15 +144,37 @@ class AdapterModule:
 
 @dataclass(frozen=True)
 class Adapter:
-    """The tensors of a LoRA file, sorted; ``saved_modules`` replace whole modules, as a classifier's head does."""
+    """The tensors of a LoRA file, sorted.
+
+    Attributes:
+        key_formats: whose names the file has, the most frequent first.
+        modules: by the layer that each is for.
+        saved_modules: tensors by name that are no LoRA's and replace the model's own, such as a classifier's head.
+    """
 
     key_formats: tuple[str, ...]
     modules: tuple[AdapterModule, ...]
     saved_modules: Mapping[str, Shaped]
 
+    @property
+    def methods(self) -> Counter[str]:
+        """The modules by method; a LoRA with magnitudes is a DoRA."""
+        return Counter(
+            "DoRA" if module.method == "LoRA" and "magnitude" in module.parts else module.method
+            for module in self.modules
+        )
+
 
 def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
-    """Return the adapter that these tensors are, or None if no name is one of a LoRA, LoHa or LoKr."""
+    """Return the adapter that these tensors are, or None if no name is one of a LoRA, LoHa or LoKr.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> from aigc_helpers.inspection import read_contents
+        >>> adapter = sort_adapter_keys(read_contents(install("tune-adapter")).tensors)
+        >>> adapter.key_formats, adapter.modules[0].path, adapter.modules[0].rank
+        (('PEFT',), 'transformer.h.0.attn.c_attn', 8)
+    """
     modules: dict[str, AdapterModule] = {}
     formats: Counter[str] = Counter()
     saved_modules: dict[str, Shaped] = {}
@@ -176,13 +199,6 @@ def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
     return Adapter(tuple(each for each, _ in formats.most_common()), tuple(modules.values()), saved_modules)
 
 
-def count_methods(modules: Iterable[AdapterModule]) -> Counter[str]:
-    """Count the modules by method; a LoRA with magnitudes is a DoRA."""
-    return Counter(
-        "DoRA" if module.method == "LoRA" and "magnitude" in module.parts else module.method for module in modules
-    )
-
-
 def _ending(name: str) -> tuple[str, str, str | None] | None:
     if not any(word in name for word in _WORDS):
         return None
@@ -197,14 +213,14 @@ def _module(stem: str) -> AdapterModule:
     for prefix, component in _KOHYA_COMPONENTS.items():
         if stem.startswith(prefix):
             return AdapterModule(component, stem.removeprefix(prefix), prefix, flattened=True)
-    if stem.startswith("base_model.model."):
-        path = stem.removeprefix("base_model.model.")
-        return AdapterModule(_component_of(path), path, "base_model.model.", flattened=False)
+    if stem.startswith(PEFT_PREFIX):
+        path = stem.removeprefix(PEFT_PREFIX)
+        return AdapterModule(_component_of(path), path, PEFT_PREFIX, flattened=False)
     # diffusers' old attention processors: ….attn1.processor.to_q_lora.down.weight
     path = stem.replace(".processor.", ".")
     path = path + ".0" if path.endswith(".to_out") else path
     component, _, rest = path.partition(".")
-    if component in _COMPONENTS and rest:
+    if component in COMPONENTS and rest:
         return AdapterModule(component, rest, component + ".", flattened=False)
     return AdapterModule(_component_of(path), path, "", flattened=False)
 
@@ -216,7 +232,7 @@ def _component_of(path: str) -> str:
 def _key_format(module: AdapterModule, written_by: str | None) -> str:
     if module.flattened:
         return KOHYA
-    if module.prefix == "base_model.model.":
+    if module.prefix == PEFT_PREFIX:
         return PEFT
     if written_by == LEGACY:
         return LEGACY

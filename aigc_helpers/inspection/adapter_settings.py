@@ -10,14 +10,14 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aigc_helpers.bounded_json import parse_json
+from aigc_helpers.bounded_json import parse_json, texts_in
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.formats import quoted
+from aigc_helpers.inspection.adapter_keys import COMPONENTS
 from aigc_helpers.inspection.contents import Contents
 from aigc_helpers.inspection.patterns import first_matches, is_plain
 
 ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers' key in a file's header.
-_COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "transformer")
 # peft.LoraConfig's own, for a setting that the file leaves out.
 DEFAULT_RANK = DEFAULT_ALPHA = 8
 _LAYER = r"(.*\.)?({})$"  # How PEFT looks up rank_pattern and alpha_pattern (peft.utils.other.get_pattern_key).
@@ -32,7 +32,8 @@ _OTHER_BEGINNINGS = ("pissa_niter", "corda", "loftq", "lora_ga")
 
 
 # The heads that PEFT's classes for these tasks train and save with the adapter.
-_HEADS = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
+_HEADS_OF = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
+HEADS = tuple(dict.fromkeys(name for names in _HEADS_OF.values() for name in names))
 
 
 class Strength(NamedTuple):
@@ -53,6 +54,13 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
 
     Raises:
         ReaderError: they stand in the header and are no JSON object.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> from aigc_helpers.inspection import read_contents
+        >>> settings = settings_of(read_contents(install("tune-adapter")), "")
+        >>> settings["r"], settings["lora_alpha"]
+        (8, 16)
     """
     if contents.adapter_config:
         return contents.adapter_config
@@ -70,7 +78,7 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
             "stand there. Tell its author."
         )
     # save_lora_weights puts the component before each setting, save_lora_adapter does not.
-    if any(key.partition(".")[0] in _COMPONENTS for key in settings):
+    if any(key.partition(".")[0] in COMPONENTS for key in settings):
         prefix = f"{component}."
         return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
     return settings
@@ -110,7 +118,12 @@ def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object)
 
 
 def changes_base(initial: object) -> bool:
-    """Return whether a training that begins so (``init_lora_weights``) changes the base's weights, or may do so."""
+    """Return whether a training that begins so (``init_lora_weights``) changes the base's weights, or may do so.
+
+    Example:
+        >>> changes_base(True), changes_base("gaussian"), changes_base("pissa")
+        (False, False, True)
+    """
     return not (initial is None or isinstance(initial, bool) or initial in _PLAIN_BEGINNINGS)
 
 
@@ -119,6 +132,16 @@ def initialisation_fault(settings: Mapping[str, Any], source: object) -> str | N
 
     PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA take a part out of the base's own weights before the training and put it into
     the matrices. On the base as it was, the matrices add that part a second time.
+
+    Args:
+        settings: of ``settings_of``.
+        source: the file, for the message.
+
+    Example:
+        >>> print(initialisation_fault({"init_lora_weights": "pissa"}, "my_adapter"))
+        my_adapter was begun with 'pissa' (init_lora_weights), which took a part out of the base's weights ...
+        >>> print(initialisation_fault({"init_lora_weights": True}, "my_adapter"))
+        None
     """
     initial = settings.get("init_lora_weights")
     if not changes_base(initial):
@@ -151,9 +174,15 @@ def missing_head(settings: Mapping[str, Any], saved_modules: Collection[str], so
         settings: of ``settings_of``.
         saved_modules: names of the tensors that are no LoRA's.
         source: the file, for the message.
+
+    Example:
+        >>> print(missing_head({"task_type": "SEQ_CLS"}, [], "my_adapter"))
+        my_adapter was trained for SEQ_CLS and lacks the head that was trained with it (classifier or score): ...
+        >>> print(missing_head({"task_type": "SEQ_CLS"}, ["base_model.model.classifier.weight"], "my_adapter"))
+        None
     """
     task = settings.get("task_type")
-    heads = _HEADS.get(task) if isinstance(task, str) else None
+    heads = _HEADS_OF.get(task) if isinstance(task, str) else None
     if not heads:
         return None
     names = (*heads, *texts_in(settings.get("modules_to_save")))
@@ -176,6 +205,10 @@ def targeted(settings: Mapping[str, Any], names: Sequence[str], source: object) 
 
     Raises:
         ReaderError: a pattern cannot be matched.
+
+    Example:
+        >>> targeted({"target_modules": ["query"]}, ["layer.0.query", "layer.0.key"], "my_adapter")
+        {'layer.0.query'}
     """
     targets = settings.get("target_modules")
     if isinstance(targets, str) and targets != "all-linear":
@@ -195,11 +228,6 @@ def targeted(settings: Mapping[str, Any], names: Sequence[str], source: object) 
     kept = texts_in(settings.get("modules_to_save"))
     found = first_matches(kept, chosen, source, r"(^|.*\.){}($|\..*)")
     return {name for name, number in zip(chosen, found, strict=True) if number is None}
-
-
-def texts_in(value: object) -> list[str]:
-    """Return the texts in a list from a file; anything else holds none."""
-    return [text for text in value if isinstance(text, str)] if isinstance(value, (list, tuple)) else []
 
 
 def _at_layers(settings: Mapping[str, Any], names: list[str], targets: Collection[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection.adapter_keys import Adapter, AdapterModule, Shaped
+from aigc_helpers.inspection.adapter_keys import PEFT_PREFIX, Adapter, AdapterModule, Shaped
 from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import ORIGINAL_TEXT_ENCODERS, ORIGINAL_UNET, family_of_adapter, family_of_model
 
@@ -56,7 +56,22 @@ def compatibility_with_file(adapter: Adapter, base: Path, title: str) -> Compati
 
 
 def compatibility_with(adapter: Adapter, base: Contents, title: str) -> Compatibility:
-    """Compare with a model whose headers have been read."""
+    """Compare with a model whose headers have been read: every layer must be there, with equal widths.
+
+    Args:
+        adapter: of ``sort_adapter_keys``.
+        base: the model.
+        title: its name in the result.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> from aigc_helpers.inspection import read_contents, sort_adapter_keys
+        >>> adapter = sort_adapter_keys(read_contents(install("tune-adapter")).tensors)
+        >>> compatibility_with(adapter, read_contents(install("poet")), "poet").reason
+        'all 4 layers are there, with equal widths'
+        >>> compatibility_with(adapter, read_contents(install("t5")), "t5").compatible
+        False
+    """
     if not base.tensors:
         return Compatibility(title, False, f"the layers of a {base.container} file are not known")
     missing: list[str] = []
@@ -147,7 +162,7 @@ def _compare_saved_modules(saved_modules: Mapping[str, Shaped], tensors: Mapping
     own = {_inner(name): tensor for name, tensor in tensors.items()}
     faults = []
     for name, tensor in saved_modules.items():
-        there = own.get(_inner(name.removeprefix("base_model.model.")))
+        there = own.get(_inner(name.removeprefix(PEFT_PREFIX)))
         if there is not None and there.shape != tensor.shape:
             faults.append(
                 f"{quoted(name)[1:-1]} is {_times(tensor.shape)} in the adapter and {_times(there.shape)} there; an "

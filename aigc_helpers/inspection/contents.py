@@ -28,8 +28,10 @@ from aigc_helpers.inspection.adapter_keys import Shaped
 ADAPTER_CONFIG = "adapter_config.json"
 _CONFIG, _PIPELINE = "config.json", "model_index.json"
 # The names that libraries look for first; a folder may also hold variants such as model.fp16.safetensors.
-_USUAL_NAMES = ("model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights", "pytorch_model")
-_USUAL_NAMES += ("tf_model",)
+_USUAL_NAMES = (
+    *("model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights", "pytorch_model"),
+    "tf_model",
+)
 _PICKLES, _KERAS = (".bin", ".pt", ".pth", ".ckpt"), (".h5",)
 _LARGEST_CONFIG = 10_000_000  # Bytes.
 
@@ -77,6 +79,12 @@ def read_contents(path: Path) -> Contents:
 
     Raises:
         ReaderError: there are no weights, they are malformed or unsafe, or the file may not be read.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> contents = read_contents(install("poet"))
+        >>> contents.container, contents.tensors["transformer.wpe.weight"].shape
+        ('transformers folder', (96, 256))
     """
     try:
         if not path.is_dir() and not path.is_file():  # Reading a pipe or a device might never end.

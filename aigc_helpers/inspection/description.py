@@ -78,6 +78,12 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     Raises:
         ReaderError: the file holds no weights, is malformed, or is unsafe to load; the message says which, and what
             to do.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> adapter = describe(install("tune-adapter"), bases={"poet": install("poet")})
+        >>> adapter.kind, adapter.family, adapter.adapter.ranks, adapter.compatibility[0].compatible
+        ('LoRA', 'GPT-2', {8: 4}, True)
     """
     contents = read_contents(path)
     tensors = contents.tensors

@@ -42,7 +42,14 @@ ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")  # Some
 
 
 def family_of_model(tensors: Mapping[str, Shaped]) -> str | None:
-    """Return the family of a whole model or a part of one; None if nothing here is typical of a family."""
+    """Return the family of a whole model or a part of one; None if nothing here is typical of a family.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> from aigc_helpers.inspection import read_contents
+        >>> family_of_model(read_contents(install("poet")).tensors)
+        'GPT-2'
+    """
     for name, tensor in tensors.items():
         if _CROSS_ATTENTION_NAME.search(name) and name.endswith("weight") and len(tensor.shape) > 1:
             return CROSS_ATTENTION.get(tensor.shape[1])
@@ -50,7 +57,14 @@ def family_of_model(tensors: Mapping[str, Shaped]) -> str | None:
 
 
 def family_of_adapter(adapter: Adapter) -> str | None:
-    """Return the family of the models that an adapter is made for; None if its names and widths do not tell."""
+    """Return the family of the models that an adapter is made for; None if its names and widths do not tell.
+
+    Example:
+        >>> from aigc_helpers.inspection import read_contents, sort_adapter_keys
+        >>> from aigc_helpers.paths import DATA
+        >>> family_of_adapter(sort_adapter_keys(read_contents(DATA / "loras" / "koala.safetensors").tensors))
+        'Stable Diffusion in miniature'
+    """
     components = {module.component for module in adapter.modules}
     for module in adapter.modules:
         if _CROSS_ATTENTION_NAME.search(module.path) and module.sizes:
@@ -74,7 +88,12 @@ def family_of_type(model_type: object) -> str | None:
 
 
 def declared_family(metadata: Mapping[str, str]) -> str | None:
-    """Return the family that training metadata names; a name unknown here as it stands, None if there is none."""
+    """Return the family that training metadata names; a name unknown here as it stands, None if there is none.
+
+    Example:
+        >>> declared_family({"ss_base_model_version": "sdxl_base_v1-0"})
+        'Stable Diffusion XL'
+    """
     for key in ("modelspec.architecture", "ss_base_model_version"):
         value = metadata.get(key, "").lower()
         if value and value != "none":

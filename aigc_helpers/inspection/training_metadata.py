@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aigc_helpers.bounded_json import parse_json
+from aigc_helpers.inspection.adapter_settings import ADAPTER_METADATA
 
 _LONGEST = 200  # Characters; a header may hold a whole training configuration in one value.
 _FREQUENT_TAGS = 8
@@ -58,17 +59,22 @@ def in_plain_words(metadata: Mapping[str, str]) -> dict[str, str]:
     return {words: text for words, text in told.items() if text} | _lora_settings(metadata)
 
 
-def lora_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return diffusers' ``lora_adapter_metadata``, which it stores as JSON; empty if there is none or it is no JSON."""
+def _settings_in(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that diffusers stores as JSON; empty if there are none or they are no JSON."""
     try:
-        settings = parse_json(metadata.get("lora_adapter_metadata", "{}"))
+        settings = parse_json(metadata.get(ADAPTER_METADATA, "{}"))
     except ValueError:
         return {}
     return settings if isinstance(settings, dict) else {}
 
 
 def printable(text: str) -> str:
-    """Return a text from a file on one line, without the control characters that could rule a terminal."""
+    """Return a text from a file on one line, without the control characters that could rule a terminal.
+
+    Example:
+        >>> printable("a style\\n  of mine \\x1b[31m")
+        'a style of mine �[31m'
+    """
     text = " ".join(text[: 4 * _LONGEST].split())
     text = "".join(character if character.isprintable() else "�" for character in text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
@@ -76,7 +82,7 @@ def printable(text: str) -> str:
 
 def _lora_settings(metadata: Mapping[str, str]) -> dict[str, str]:
     told = {}
-    for key, value in lora_metadata(metadata).items():
+    for key, value in _settings_in(metadata).items():
         component, _, field = key.rpartition(".")
         values = value if isinstance(value, list) else [value]
         if field in _LORA_WORDS and value and all(isinstance(each, (int, float, str)) for each in values):

@@ -18,6 +18,7 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted, read_number
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
+    PEFT_PREFIX,
     Adapter,
     AdapterModule,
     Contents,
@@ -172,13 +173,14 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     for module, name in zip(adapter.modules, names, strict=True):
         alpha, remark = _alpha(module, said.get((module.component, _path_in_settings(module, name))), contents)
         remarks += [remark] if remark else []
-        tensors = {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
+        tensors: dict[str, TensorInFile] = {}
+        tensors |= {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
         read.append(LoraLayer(module.component, name, alpha, tensors))
     _refuse_doubles(path, read)
     return LoraAdapter(
         source=path,
         layers=tuple(read),
-        saved_modules={name.removeprefix("base_model.model."): places[name] for name in adapter.saved_modules},
+        saved_modules={name.removeprefix(PEFT_PREFIX): places[name] for name in adapter.saved_modules},
         key_formats=adapter.key_formats,
         metadata=contents.metadata,
         settings=contents.adapter_config,

@@ -60,8 +60,15 @@ def convert(source: Path, target: Path, to: Format, base: Path | None = None) ->
 
     Raises:
         UnknownNameError: there is no such format.
-        ReaderError: the source is no whole LoRA, does not fit the base, or cannot be said in that format; or the
-            target is not writable. Nothing is written then, and what was there stays.
+        ReaderError: the source is no whole LoRA, is not compatible with the base, or cannot be said in that format;
+            or the target is not writable. Nothing is written then, and what was there stays.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from aigc_helpers.paths import DATA
+        >>> done = convert(DATA / "loras" / "koala.safetensors", Path("koala"), "peft")
+        >>> done.read_as, done.layers, done.ranks, [file.name for file in done.files]
+        (('kohya',), {'unet': 32}, {8: 32}, ['adapter_model.safetensors', 'adapter_config.json'])
     """
     if to not in FORMATS:
         raise UnknownNameError("LoRA format", to, FORMATS)

@@ -14,12 +14,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aigc_helpers.compat import activate, key_of_copy, key_of_rows, keys_of_layer, mark_adapted, remove, wrapped_by
+from aigc_helpers.compat import (
+    activate,
+    adapters_of,
+    key_of_copy,
+    key_of_rows,
+    keys_of_layer,
+    mark_adapted,
+    remove,
+    set_strength,
+    strengths_in,
+    wrapped_by,
+)
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
 from aigc_helpers.lora.matching import MatchedLayer, match
-from aigc_helpers.lora.models import models_of, plain_layer, plain_state
-from aigc_helpers.lora.saved_modules import WholeTensors, refuse_company, replace_base, restore_base
+from aigc_helpers.lora.models import models_of, plain_layer, plain_state, weight_of
+from aigc_helpers.lora.saved_modules import SavedModules, refuse_company, replace_base, restore_base
 from aigc_helpers.lora.settings import settings_for
 
 if TYPE_CHECKING:
@@ -70,8 +81,12 @@ def load_adapter(
             adapter is merged into the model. The model is as it was then.
 
     Example:
-        >>> load_adapter(load_poet()[1], DATA / "tune_adapter").alphas
-        {16.0: 4}
+        >>> from aigc_helpers import install
+        >>> from transformers import AutoModelForCausalLM
+        >>> model = AutoModelForCausalLM.from_pretrained(install("poet"))
+        >>> loaded = load_adapter(model, install("tune-adapter"))
+        >>> loaded.layers, loaded.ranks, loaded.alphas
+        ({'': 4}, {8: 4}, {16.0: 4})
     """
     path = Path(path)
     if not name or "." in name:
@@ -81,24 +96,24 @@ def load_adapter(
     found = match(target, path)
     models = models_of(target)
     for component, model in models.items():
-        refuse_company(model, found.whole.get(component, WholeTensors()), name)
+        refuse_company(model, found.saved_modules.get(component, SavedModules()), name)
     for component, layers in found.layers.items():
-        _put_in(models[component], layers, found.whole[component], name, scale)
+        _put_in(models[component], layers, found.saved_modules[component], name, scale)
     for component in set(models) - set(found.layers):
         _switch_off(models[component], name)
     for component, layers in found.layers.items():
-        _check_loaded(models[component], layers, found.whole[component], name, scale, path)
-    layers = [one.layer for layers in found.layers.values() for one in layers]
+        _check_loaded(models[component], layers, found.saved_modules[component], name, scale, path)
+    loaded = [one.layer for layers in found.layers.values() for one in layers]
     return LoadedAdapter(
         name=name,
         layers={component: len(some) for component, some in found.layers.items()},
-        ranks=dict(sorted(Counter(layer.rank for layer in layers).items())),
-        alphas=dict(sorted(Counter(layer.alpha for layer in layers).items())),
+        ranks=dict(sorted(Counter(layer.rank for layer in loaded).items())),
+        alphas=dict(sorted(Counter(layer.alpha for layer in loaded).items())),
         remarks=found.remarks,
     )
 
 
-def _put_in(model: torch.nn.Module, layers: list[MatchedLayer], whole: WholeTensors, name: str, scale: float) -> None:
+def _put_in(model: torch.nn.Module, layers: list[MatchedLayer], saved: SavedModules, name: str, scale: float) -> None:
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
@@ -109,24 +124,23 @@ def _put_in(model: torch.nn.Module, layers: list[MatchedLayer], whole: WholeTens
             use_dora=any(one.magnitude is not None for one in layers),
         ),
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in plain),
-        modules_to_save=sorted(whole.modules) or None,
-        trainable_token_indices={module: list(rows.indices) for module, rows in whole.rows.items()} or None,
+        modules_to_save=sorted(saved.modules_to_save) or None,
+        trainable_token_indices={module: list(rows.indices) for module, rows in saved.rows.items()} or None,
         inference_mode=True,
         init_lora_weights=False,  # They are about to be replaced.
     )
     restore_base(model)
-    state = _state(model, layers, whole, name)
+    state = _state(model, layers, saved, name)
     if not _swap(model, config, state, name):
         _inject(model, config, layers, state, name)
-    replace_base(model, whole, name)
+    replace_base(model, saved, name)
     for one in layers:
-        module = model.get_submodule(one.name)
-        module.lora_alpha[name], module.scaling[name] = one.layer.alpha, one.scale * scale
+        set_strength(model.get_submodule(one.name), name, one.layer.alpha, one.scale * scale)
     activate(model, name)
 
 
 def _state(
-    model: torch.nn.Module, layers: list[MatchedLayer], whole: WholeTensors, name: str
+    model: torch.nn.Module, layers: list[MatchedLayer], saved: SavedModules, name: str
 ) -> dict[str, torch.Tensor]:
     """Return the adapter's tensors by the keys that they have in the model's state, in its dtypes and on its device."""
     own = plain_state(model)
@@ -137,10 +151,10 @@ def _state(
             tensor = getattr(one, part)
             if tensor is not None:
                 state[key] = _as_layer(tensor, part, layer)
-    for module, tensors in whole.modules.items():
+    for module, tensors in saved.modules_to_save.items():
         for rest, tensor in tensors.items():
             state[key_of_copy(module, rest, name)] = tensor.to(own[f"{module}.{rest}"])
-    for module, rows in whole.rows.items():
+    for module, rows in saved.rows.items():
         state[key_of_rows(module, name)] = rows.values.to(own[f"{module}.weight"])
     return state
 
@@ -149,7 +163,7 @@ def _swap(model: torch.nn.Module, config: LoraConfig, state: dict[str, torch.Ten
     """Copy into the matrices of the adapter of that name, if they are as many and as large: much faster than anew."""
     import torch
 
-    if name not in getattr(model, "peft_config", {}) or config.use_dora or wrapped_by(model, name):
+    if name not in adapters_of(model) or config.use_dora or wrapped_by(model, name):
         return False
     ends = (f".{name}.weight", f".{name}.bias", f".{name}")
     old = {key: one for key, one in model.named_parameters() if ".lora_" in key and key.endswith(ends)}
@@ -158,7 +172,7 @@ def _swap(model: torch.nn.Module, config: LoraConfig, state: dict[str, torch.Ten
     with torch.no_grad():
         for key, tensor in state.items():
             old[key].copy_(tensor)
-    model.peft_config[name] = config
+    adapters_of(model)[name] = config
     return True
 
 
@@ -171,7 +185,7 @@ def _inject(
 ) -> None:
     from peft.functional import inject_adapter_in_model
 
-    if name in getattr(model, "peft_config", {}):
+    if name in adapters_of(model):
         remove(model, name)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # A second adapter is no fault.
@@ -187,39 +201,37 @@ def _inject(
 
 def _switch_off(model: torch.nn.Module, name: str) -> None:
     """Leave nothing active in a component that the new adapter does not touch: half of another would stay in force."""
-    if name in getattr(model, "peft_config", {}):
+    if name in adapters_of(model):
         restore_base(model)
         remove(model, name)
-    if getattr(model, "peft_config", {}):
+    if adapters_of(model):
         activate(model, None)
 
 
 def _as_layer(tensor: torch.Tensor, part: str, layer: torch.nn.Module) -> torch.Tensor:
     import torch
 
-    if layer.weight.ndim == 2 and part != "magnitude":
+    weight = weight_of(layer)
+    if weight.ndim == 2 and part != "magnitude":
         tensor = tensor.reshape(tensor.shape[:2])  # Some files keep 1 × 1 kernels for layers that have become linear.
     # A quantised layer computes in another dtype than it stores.
-    computes = layer.weight.dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-    return tensor.to(layer.weight.device, layer.weight.dtype if computes else torch.float32)
+    computes = weight.dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+    return tensor.to(weight.device, weight.dtype if computes else torch.float32)
 
 
 def _check_loaded(
-    model: torch.nn.Module, layers: list[MatchedLayer], whole: WholeTensors, name: str, scale: float, path: Path
+    model: torch.nn.Module, layers: list[MatchedLayer], saved: SavedModules, name: str, scale: float, path: Path
 ) -> None:
     """Look at the model itself: whether each place has its tensor and its strength, and no other has any."""
     import torch
-    from peft.tuners.lora import LoraLayer as PeftLayer
 
-    having = {key for key, module in model.named_modules() if isinstance(module, PeftLayer) and name in module.scaling}
-    wrong = having ^ {one.name for one in layers}
-    wrong |= wrapped_by(model, name) ^ {*whole.modules, *whole.rows}
-    for one in layers:
-        module = model.get_submodule(one.name)
-        if one.name in having and not math.isclose(module.scaling[name], one.scale * scale, rel_tol=1e-9):
-            wrong.add(one.name)
+    wanted = {one.name: one.scale * scale for one in layers}
+    strengths = strengths_in(model, name)
+    wrong = strengths.keys() ^ wanted.keys()
+    wrong |= {key for key in strengths.keys() & wanted.keys() if not _are_equal(strengths[key], wanted[key])}
+    wrong |= wrapped_by(model, name) ^ {*saved.modules_to_save, *saved.rows}
     loaded = model.state_dict()
-    for key, tensor in _state(model, layers, whole, name).items():
+    for key, tensor in _state(model, layers, saved, name).items():
         if key not in loaded or not torch.equal(loaded[key], tensor):
             wrong.add(key)
     if wrong:
@@ -229,3 +241,7 @@ def _check_loaded(
             f"{path}: {len(wrong)} layers did not get what the file says, the first being {quoted(min(wrong))}. The "
             "adapter was taken out again. Tell us: PEFT has changed."
         )
+
+
+def _are_equal(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9)

@@ -12,24 +12,31 @@ import torch
 from aigc_helpers.compat import is_plain_module
 from aigc_helpers.errors import ReaderError, nearest_first
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import ADAPTER_CONFIG, PEFT, Contents, compatibility_with, family_of_model, targeted
+from aigc_helpers.inspection import (
+    ADAPTER_CONFIG,
+    HEADS,
+    PEFT,
+    PEFT_PREFIX,
+    Contents,
+    Shaped,
+    compatibility_with,
+    family_of_model,
+    targeted,
+)
 from aigc_helpers.lora.adapter import LoraAdapter, LoraLayer, read_adapter
 from aigc_helpers.lora.models import (
-    LORA_LAYERS,
+    layers_for_lora,
     models_of,
-    plain_layer,
     plain_parameters,
     refuse_changed_base,
     refuse_merged,
 )
 from aigc_helpers.lora.names import plain_name
-from aigc_helpers.lora.saved_modules import WholeTensors, refuse_unexpected, sort_whole
+from aigc_helpers.lora.saved_modules import SavedModules, refuse_unexpected, sort_saved_modules
 from aigc_helpers.lora.write import PEFT_FILE, Read, open_tensors, peft_magnitude
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-
-_HEADS = ("classifier", "score", "qa_outputs")  # What transformers calls a head that is random in a new model.
 
 
 @dataclass(frozen=True)
@@ -57,10 +64,10 @@ class MatchedLayer:
 
 
 class Match(NamedTuple):
-    """An adapter that fits: by component its layers and what it replaces, and sentences for the reader."""
+    """A compatible adapter: by component its layers and what it replaces, and sentences for the reader."""
 
     layers: dict[str, list[MatchedLayer]]
-    whole: dict[str, WholeTensors]
+    saved_modules: dict[str, SavedModules]
     remarks: tuple[str, ...]
 
 
@@ -81,7 +88,7 @@ def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
     names = {component: _names(component, model) for component, model in models.items()}
     adapter = _with_component(read_adapter(path, names), models)
     _refuse_unknown_strength(adapter)
-    _check_fit(adapter, models)
+    _check_compatibility(adapter, models)
     matched: dict[str, list[MatchedLayer]] = {}
     with open_tensors(adapter) as read:
         for layer in adapter.layers:
@@ -93,17 +100,17 @@ def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
         _refuse_shared(adapter, matched)
         _check_magnitudes(adapter, matched)
         _check_nothing_left_out(adapter, models, matched)
-        whole = {
-            component: _whole_of(adapter, component, models[component], layers, names[component], read)
+        saved = {
+            component: _saved_modules_of(adapter, component, models[component], layers, names[component], read)
             for component, layers in matched.items()
         }
     remarks = [
         *adapter.remarks,
         *_check_effect(path, [one for layers in matched.values() for one in layers]),
-        *(remark for one in whole.values() for remark in one.remarks()),
-        *_remarks_on_head(models, whole),
+        *(remark for one in saved.values() for remark in one.remarks()),
+        *_remarks_on_head(models, saved),
     ]
-    return Match(matched, whole, tuple(remarks))
+    return Match(matched, saved, tuple(remarks))
 
 
 def _refuse_unknown_strength(adapter: LoraAdapter) -> None:
@@ -115,7 +122,7 @@ def _refuse_unknown_strength(adapter: LoraAdapter) -> None:
         )
 
 
-def _shapes(component: str, model: torch.nn.Module) -> dict[str, _Shape]:
+def _shapes(component: str, model: torch.nn.Module) -> dict[str, Shaped]:
     return {
         plain_name(component, name.removesuffix(".weight")) + ".weight": _Shape(str(weight.dtype), tuple(weight.shape))
         for name, weight in plain_parameters(model).items()
@@ -145,10 +152,10 @@ def _with_component(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module])
 
 
 def _path_in_file(layer: LoraLayer) -> str:
-    return layer.tensors["down"].name.removeprefix("base_model.model.").partition(".lora_")[0]
+    return layer.tensors["down"].name.removeprefix(PEFT_PREFIX).partition(".lora_")[0]
 
 
-def _check_fit(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module]) -> None:
+def _check_compatibility(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module]) -> None:
     shapes = {component: _shapes(component, model) for component, model in models.items()}
     contents = Contents(Path("model"), "model", components=dict(shapes))
     # What is no LoRA's is compared with the model itself, and with more to say (aigc_helpers.lora.saved_modules).
@@ -184,12 +191,7 @@ def _check_nothing_left_out(
 ) -> None:
     """Compare with what the file says it was trained on: a layer without its matrices would stay the base's."""
     for component, layers in matched.items():
-        fitting = [
-            name
-            for name, layer in models[component].named_modules()
-            if is_plain_module(name) and isinstance(plain_layer(layer), LORA_LAYERS)
-        ]
-        trained = targeted(adapter.said.get(component, {}), fitting, adapter.source)
+        trained = targeted(adapter.said.get(component, {}), layers_for_lora(models[component]), adapter.source)
         found = {one.name for one in layers}
         without = sorted(trained - found)
         if without:
@@ -226,14 +228,14 @@ def _check_magnitudes(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLa
             )
 
 
-def _whole_of(
+def _saved_modules_of(
     adapter: LoraAdapter,
     component: str,
     model: torch.nn.Module,
     layers: list[MatchedLayer],
     names: Mapping[str, str],
     read: Read,
-) -> WholeTensors:
+) -> SavedModules:
     several = len(adapter.components) > 1
     prefix = f"{component}." if several else ""
     places = {name: place for name, place in adapter.saved_modules.items() if name.startswith(prefix)}
@@ -243,7 +245,7 @@ def _whole_of(
     places |= {name: adapter.saved_modules[name] for name in unexpected}
     if places and not adapter.settings:
         refuse_unexpected(next(iter(places)), adapter.source)
-    return sort_whole(
+    return sort_saved_modules(
         model,
         {name.removeprefix(prefix): read(place).clone() for name, place in places.items()},
         adapter.said.get(component, {}),
@@ -253,15 +255,13 @@ def _whole_of(
     )
 
 
-def _remarks_on_head(models: Mapping[str, torch.nn.Module], whole: Mapping[str, WholeTensors]) -> list[str]:
-    model, replaced = models.get(""), whole.get("", WholeTensors())
-    heads = (
-        [] if model is None else [name for name in _HEADS if isinstance(getattr(model, name, None), torch.nn.Module)]
-    )
+def _remarks_on_head(models: Mapping[str, torch.nn.Module], saved: Mapping[str, SavedModules]) -> list[str]:
+    model, replaced = models.get(""), saved.get("", SavedModules())
+    heads = [] if model is None else [name for name in HEADS if isinstance(getattr(model, name, None), torch.nn.Module)]
     return [
         f"The adapter brings no head: the model's own ({name}) stays. In a model made anew it is random."
         for name in heads
-        if not any(module.split(".")[0] == name for module in replaced.modules)
+        if not any(module.split(".")[0] == name for module in replaced.modules_to_save)
     ]
 
 

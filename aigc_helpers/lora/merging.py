@@ -18,8 +18,8 @@ from transformers.pytorch_utils import Conv1D
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora.matching import MatchedLayer, match
-from aigc_helpers.lora.models import models_of, plain_layer, plain_state
-from aigc_helpers.lora.saved_modules import WholeTensors
+from aigc_helpers.lora.models import models_of, plain_layer, plain_state, weight_of
+from aigc_helpers.lora.saved_modules import SavedModules
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -91,6 +91,15 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float 
 
     Raises:
         ReaderError: as ``load_adapter``; no weight has been changed then.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> from transformers import AutoModelForCausalLM
+        >>> model = AutoModelForCausalLM.from_pretrained(install("poet"))
+        >>> merged = merge(model, install("tune-adapter"))
+        >>> [rounding.layer for rounding in merged.roundings][:2]
+        ['transformer.h.0.attn.c_attn', 'transformer.h.1.attn.c_attn']
+        >>> merged.undo()
     """
     found = match(target, Path(path))
     models = models_of(target)
@@ -99,33 +108,34 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float 
     for component, layers in found.layers.items():
         for one in layers:
             _refuse_quantised(one.name, plain_layer(models[component].get_submodule(one.name)))
-        _refuse_tied(models[component], found.whole[component])
+        _refuse_tied(models[component], found.saved_modules[component])
     with torch.no_grad():
         for component, layers in found.layers.items():
             for one in layers:
                 layer = plain_layer(models[component].get_submodule(one.name))
                 delta = _delta(one, layer, scale)
-                before = layer.weight.detach().clone()
-                originals.append((layer.weight, before))
-                layer.weight.copy_(before.float() + delta)
-                roundings.append(_rounding(component, one, before, layer.weight, delta))
-        for component, whole in found.whole.items():
-            for weight, tensor in _replaced(models[component], whole):
+                weight = weight_of(layer)
+                before = weight.detach().clone()
+                originals.append((weight, before))
+                weight.copy_(before.float() + delta)
+                roundings.append(_rounding(component, one, before, weight, delta))
+        for component, saved in found.saved_modules.items():
+            for weight, tensor in _replaced(models[component], saved):
                 originals.append((weight, weight.detach().clone()))
                 weight.copy_(tensor)
     _warn(roundings)
     return Merged(tuple(roundings), [(weight, before, _fingerprint(weight)) for weight, before in originals])
 
 
-def _replaced(model: torch.nn.Module, whole: WholeTensors) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _replaced(model: torch.nn.Module, saved: SavedModules) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield each tensor of the model that the adapter replaces, and what is to stand there."""
     own = plain_state(model)
-    for module, state in whole.modules.items():
+    for module, state in saved.modules_to_save.items():
         for rest, tensor in state.items():
             yield own[f"{module}.{rest}"], tensor
-    for name, tensor in whole.base.items():
+    for name, tensor in saved.base.items():
         yield own[name], tensor
-    for module, rows in whole.rows.items():
+    for module, rows in saved.rows.items():
         table = own[f"{module}.weight"]
         values = table.detach().clone()
         values[list(rows.indices)] = rows.values.to(table)
@@ -136,10 +146,10 @@ def _fingerprint(weight: torch.Tensor) -> int:
     return int(torch.hash_tensor(weight.detach().contiguous()).view(torch.int64))  # uint64 has no way to int.
 
 
-def _refuse_tied(model: torch.nn.Module, whole: WholeTensors) -> None:
+def _refuse_tied(model: torch.nn.Module, saved: SavedModules) -> None:
     """Refuse a module that shares its weight with another: the adapter has a copy for it alone."""
     own = plain_state(model)
-    kept = {f"{module}.{rest}" for module, state in whole.modules.items() for rest in state}
+    kept = {f"{module}.{rest}" for module, state in saved.modules_to_save.items() for rest in state}
     for key in sorted(kept):
         tied = [other for other, tensor in own.items() if tensor is own[key] and other not in kept]
         if tied:
@@ -151,9 +161,10 @@ def _refuse_tied(model: torch.nn.Module, whole: WholeTensors) -> None:
 
 
 def _refuse_quantised(name: str, layer: torch.nn.Module) -> None:
-    if not layer.weight.is_floating_point():
+    weight = weight_of(layer)
+    if not weight.is_floating_point():
         raise ReaderError(
-            f"the layer {name} is quantised ({str(layer.weight.dtype).removeprefix('torch.')}): no sum can be rounded "
+            f"the layer {name} is quantised ({str(weight.dtype).removeprefix('torch.')}): no sum can be rounded "
             "into it. Merge into the model in float32 or bfloat16 and quantise the result, or keep the adapter beside "
             "it (load_adapter)."
         )
@@ -161,7 +172,7 @@ def _refuse_quantised(name: str, layer: torch.nn.Module) -> None:
 
 def _delta(one: MatchedLayer, layer: torch.nn.Module, scale: float) -> torch.Tensor:
     """Return what is added to the weight, in float32 and in the weight's shape."""
-    base = layer.weight.float()
+    base = weight_of(layer).float()
     down, up = (tensor.to(base) for tensor in (one.down, one.up))
     product = (up.flatten(1) @ down.flatten(1)) * (one.scale * scale)
     transposed = isinstance(layer, Conv1D)  # GPT-2 keeps inputs × outputs.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from aigc_helpers.compat import layers_of_peft, plain_key
+from aigc_helpers.compat import adapters_of, is_plain_module, merged_into, plain_key
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.inspection import changes_base
 from aigc_helpers.lora.adapter import COMPONENTS
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 # What PEFT has a LoRA for.
-LORA_LAYERS = (
+_LORA_LAYERS = (
     torch.nn.Linear,
     torch.nn.Embedding,
-    torch.nn.modules.conv._ConvNd,
+    torch.nn.Conv1d,
+    torch.nn.Conv2d,
+    torch.nn.Conv3d,
     torch.nn.MultiheadAttention,
     Conv1D,
 )
@@ -49,7 +51,28 @@ def models_of(target: DiffusionPipeline | torch.nn.Module) -> dict[str, torch.nn
 
 def plain_layer(layer: torch.nn.Module) -> torch.nn.Module:
     """Return the model's own layer, where PEFT has put one of its around it."""
-    return layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+    get_base_layer = getattr(layer, "get_base_layer", None)
+    return get_base_layer() if get_base_layer else layer
+
+
+def layers_for_lora(model: torch.nn.Module) -> list[str]:
+    """Return the names of the model's own layers that PEFT has a LoRA for."""
+    return [
+        name
+        for name, layer in model.named_modules()
+        if name and is_plain_module(name) and isinstance(plain_layer(layer), _LORA_LAYERS)
+    ]
+
+
+def weight_of(layer: torch.nn.Module) -> torch.Tensor:
+    """Return a layer's weight.
+
+    Raises:
+        TypeError: it has none.
+    """
+    if not isinstance(layer.weight, torch.Tensor):
+        raise TypeError(f"the weight of a {type(layer).__name__} is no tensor")
+    return layer.weight
 
 
 def plain_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
@@ -77,7 +100,7 @@ def refuse_merged(models: Mapping[str, torch.nn.Module]) -> None:
         ReaderError: the message names the adapter and the call that takes it out.
     """
     for model in models.values():
-        merged = {name for layer in layers_of_peft(model) for name in getattr(layer, "merged_adapters", ())}
+        merged = merged_into(model)
         if merged:
             names = ", ".join(repr(name) for name in sorted(merged))
             raise ReaderError(
@@ -94,8 +117,8 @@ def refuse_changed_base(models: Mapping[str, torch.nn.Module]) -> None:
         ReaderError: the message names the adapter.
     """
     for model in models.values():
-        for name, config in getattr(model, "peft_config", {}).items():
-            initial = getattr(config, "init_lora_weights", None)
+        for name, config in adapters_of(model).items():
+            initial = getattr(config, "init_lora_weights", None)  # Other methods' settings have none.
             if changes_base(initial):
                 raise ReaderError(
                     f"the adapter {name!r} in this {type(model).__name__} was begun with {initial!r} "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import Adapter, count_methods
+from aigc_helpers.inspection import Adapter
 
 
 def refuse_pickle(is_pickle: bool, path: Path) -> None:
@@ -23,12 +23,12 @@ def refuse_pickle(is_pickle: bool, path: Path) -> None:
 
 
 def refuse_other_methods(path: Path, adapter: Adapter) -> None:
-    """Refuse LyCORIS' other methods, and layers without their two fitting matrices.
+    """Refuse LyCORIS' other methods, and layers without two matrices that can be multiplied.
 
     Raises:
         ReaderError: the message names the method or the layer, and what reads it.
     """
-    others = {method for method in count_methods(adapter.modules) if method not in ("LoRA", "DoRA")}
+    others = {method for method in adapter.methods if method not in ("LoRA", "DoRA")}
     if others:
         raise ReaderError(
             f"{path} is a LyCORIS {' and '.join(sorted(others))}: its update is no product of two matrices, so that a "
@@ -55,6 +55,6 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
         down, up = module.parts["down"].shape, module.parts["up"].shape
         if len(down) < 2 or len(up) < 2 or down[0] != up[1]:
             raise ReaderError(
-                f"{path}: the two matrices of layer {name} do not fit each other ({list(up)} and {list(down)}): the "
+                f"{path}: the two matrices of layer {name} cannot be multiplied ({list(up)} and {list(down)}): the "
                 "rank of one is not that of the other. Tell the file's author."
             )

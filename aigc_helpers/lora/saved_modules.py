@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from aigc_helpers.compat import COPIED_ROWS, COPIES, TOKEN_ROWS, is_plain_module, plain_key
+from aigc_helpers.bounded_json import texts_in
+from aigc_helpers.compat import COPIED_ROWS, COPIES, TOKEN_ROWS, adapters_of, is_plain_module, plain_key
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import missing_head, texts_in
+from aigc_helpers.inspection import missing_head
 from aigc_helpers.lora.models import plain_parameters, plain_state
 
 _REPLACED = "_aigc_replaced"  # Where a model keeps what it had before an adapter replaced it: name, tensors by name.
@@ -34,23 +35,23 @@ class TokenRows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WholeTensors:
+class SavedModules:
     """What an adapter replaces in one model.
 
     Attributes:
-        modules: per module that gets a copy of its own, such as a head, the copy's state.
+        modules_to_save: per module that gets a copy of its own, such as a head, the copy's state.
         rows: per embedding.
         base: tensors of the model itself, by name: biases, and embeddings that were resized in training. PEFT has no
             second place for these.
     """
 
-    modules: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    modules_to_save: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     rows: dict[str, TokenRows] = field(default_factory=dict)
     base: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
-        return bool(self.modules or self.rows or self.base)
+        return bool(self.modules_to_save or self.rows or self.base)
 
     def remarks(self) -> list[str]:
         """Return sentences for the reader."""
@@ -63,14 +64,14 @@ class WholeTensors:
         ]
 
 
-def sort_whole(
+def sort_saved_modules(
     model: torch.nn.Module,
     tensors: Mapping[str, torch.Tensor],
     settings: Mapping[str, Any],
     source: object,
     lora_layers: Iterable[str] = (),
     named: Callable[[str], str] = str,
-) -> WholeTensors:
+) -> SavedModules:
     """Find the place of each tensor in the model, and the tensor of each place that the settings name.
 
     Args:
@@ -84,7 +85,7 @@ def sort_whole(
     Raises:
         ReaderError: a tensor has no place, a place no tensor, or the shapes differ.
     """
-    found = WholeTensors()
+    found = SavedModules()
     own = plain_state(model)
     copied = _modules_to_save(model, settings)
     embeddings = _embeddings(model)
@@ -104,7 +105,7 @@ def sort_whole(
         _check_shape(name, tensor, own[key], key in embeddings, source)
         outer = next((each for each in copied if key.startswith(f"{each}.")), None)
         if outer is not None:
-            found.modules.setdefault(outer, {})[key.removeprefix(f"{outer}.")] = tensor
+            found.modules_to_save.setdefault(outer, {})[key.removeprefix(f"{outer}.")] = tensor
         elif key in embeddings or (last == "bias" and settings.get("bias") in ("all", "lora_only")):
             found.base[key] = tensor
         else:
@@ -116,17 +117,17 @@ def sort_whole(
     return found
 
 
-def refuse_company(model: torch.nn.Module, whole: WholeTensors, name: str) -> None:
+def refuse_company(model: torch.nn.Module, saved: SavedModules, name: str) -> None:
     """Refuse a second adapter beside one that replaces the base's own tensors: they would hold for both.
 
     Raises:
         ReaderError: the message names the other adapter.
     """
     held, _ = getattr(model, _REPLACED, (None, {}))
-    others = set(getattr(model, "peft_config", {})) - {name}
-    if whole.base and others:
+    others = set(adapters_of(model)) - {name}
+    if saved.base and others:
         raise ReaderError(
-            f"this adapter replaces tensors of the base itself ({quoted(next(iter(whole.base)))[1:-1]}, …), and the "
+            f"this adapter replaces tensors of the base itself ({quoted(next(iter(saved.base)))[1:-1]}, …), and the "
             f"model also holds the adapter {sorted(others)[0]!r}, which would then run on another base. Take that out "
             "first."
         )
@@ -137,14 +138,14 @@ def refuse_company(model: torch.nn.Module, whole: WholeTensors, name: str) -> No
         )
 
 
-def replace_base(model: torch.nn.Module, whole: WholeTensors, name: str) -> None:
+def replace_base(model: torch.nn.Module, saved: SavedModules, name: str) -> None:
     """Put the base's own tensors aside and the adapter's in their place."""
-    if not whole.base:
+    if not saved.base:
         return
     own = plain_parameters(model)
-    setattr(model, _REPLACED, (name, {key: own[key].detach().clone() for key in whole.base}))
+    setattr(model, _REPLACED, (name, {key: own[key].detach().clone() for key in saved.base}))
     with torch.no_grad():
-        for key, tensor in whole.base.items():
+        for key, tensor in saved.base.items():
             own[key].copy_(tensor)
 
 
@@ -206,7 +207,7 @@ def _indices(module: str, settings: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _embeddings(model: torch.nn.Module) -> set[str]:
-    """Return the names of the tables of tokens, going in and coming out; PEFT saves them whole if they were resized."""
+    """Return the names of the tables of tokens, in and out; PEFT saves all of their rows if they were resized."""
     ends = [getattr(model, f"get_{way}_embeddings", None) for way in ("input", "output")]
     try:
         layers = [end() for end in ends if end]
@@ -221,7 +222,7 @@ def _embeddings(model: torch.nn.Module) -> set[str]:
 
 def _check_complete(
     model: torch.nn.Module,
-    found: WholeTensors,
+    found: SavedModules,
     own: Mapping[str, torch.Tensor],
     copied: Iterable[str],
     settings: Mapping[str, Any],
@@ -229,7 +230,7 @@ def _check_complete(
     lora_layers: set[str],
 ) -> None:
     wanted = [key for key in own for outer in copied if key.startswith(f"{outer}.")]
-    had = {f"{outer}.{rest}" for outer, state in found.modules.items() for rest in state}
+    had = {f"{outer}.{rest}" for outer, state in found.modules_to_save.items() for rest in state}
     if settings.get("trainable_token_indices") and not found.rows:
         raise ReaderError(
             f"{source} says that rows of an embedding were trained (trainable_token_indices), and holds none. It is "

@@ -88,6 +88,10 @@ def without_empty(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings for adapter_config.json without those that are null, where null is what PEFT assumes anyway.
 
     Every release of PEFT adds such fields, and an older one warns at length of a field that it does not know.
+
+    Example:
+        >>> without_empty({"r": 8, "target_modules": ["query"], "revision": None})
+        {'r': 8, 'target_modules': ['query']}
     """
     from peft import LoraConfig
 

@@ -12,7 +12,7 @@ from peft import LoraConfig
 
 from aigc_helpers.compat import is_target
 from aigc_helpers.errors import ReaderError, nearest_first
-from aigc_helpers.lora.models import LORA_LAYERS, plain_layer
+from aigc_helpers.lora.models import layers_for_lora
 
 
 def check_target_modules(model: torch.nn.Module, targets: Iterable[str]) -> dict[str, list[str]]:
@@ -28,22 +28,24 @@ def check_target_modules(model: torch.nn.Module, targets: Iterable[str]) -> dict
     if isinstance(targets, str):
         raise ReaderError(f"targets must be a list of names, and {targets!r} is one text. Write [{targets!r}].")
     names = [name for name, _ in model.named_modules() if name]
-    fitting = [name for name in names if isinstance(plain_layer(model.get_submodule(name)), LORA_LAYERS)]
+    candidates = layers_for_lora(model)
     matches = {}
     for target in targets:
         config = LoraConfig(target_modules=[target])
-        matches[target] = [name for name in fitting if is_target(config, name)]
+        matches[target] = [name for name in candidates if is_target(config, name)]
         if matches[target]:
             continue
         others = [name for name in names if is_target(config, name)]
         if others:
             kind = type(model.get_submodule(others[0])).__name__
-            inner = sorted({name.removeprefix(f"{others[0]}.") for name in fitting if name.startswith(f"{others[0]}.")})
+            inner = sorted(
+                {name.removeprefix(f"{others[0]}.") for name in candidates if name.startswith(f"{others[0]}.")}
+            )
             raise ReaderError(
                 f"target {target!r} matches {others[0]}, which is a {kind}. LoRA goes on the layers in it: "
                 f"{', '.join(inner) or 'there are none'}."
             )
-        ends = dict.fromkeys(_end(name) for name in fitting)
+        ends = dict.fromkeys(_end(name) for name in candidates)
         raise ReaderError(
             f"target {target!r} matches no layer of this {type(model).__name__}. The likest that there are: "
             f"{', '.join(nearest_first(target, ends)[:5])}."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import replacing
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, SDXL
+from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, PEFT_PREFIX, SDXL
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
@@ -27,7 +27,6 @@ Read = Callable[[TensorInFile], "torch.Tensor"]
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE = "adapter_model.safetensors"
-_PEFT_PREFIX = "base_model.model."
 _OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
 _KEPT_SETTINGS = (
     *("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type"),
@@ -84,11 +83,11 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
             plain = {key: sorted(each) if isinstance(each, set) else each for key, each in config.to_dict().items()}
             tensors = {}
             for layer in layers:
-                tensors[f"{_PEFT_PREFIX}{layer.path}.lora_A.weight"] = read(layer.tensors["down"])
-                tensors[f"{_PEFT_PREFIX}{layer.path}.lora_B.weight"] = read(layer.tensors["up"])
+                tensors[f"{PEFT_PREFIX}{layer.path}.lora_A.weight"] = read(layer.tensors["down"])
+                tensors[f"{PEFT_PREFIX}{layer.path}.lora_B.weight"] = read(layer.tensors["up"])
                 if "magnitude" in layer.tensors:
-                    tensors[f"{_PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
-            tensors |= {_PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.saved_modules.items()}
+                    tensors[f"{PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
+            tensors |= {PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.saved_modules.items()}
             text = json.dumps(without_empty(plain), indent=2, sort_keys=True, ensure_ascii=False)
             stack.enter_context(replacing(folder / ADAPTER_CONFIG)).write_text(text + "\n", encoding="utf-8")
             _save(tensors, stack.enter_context(replacing(folder / PEFT_FILE)), _carried(adapter))
@@ -99,7 +98,7 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
 def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
     """Write one file as pipeline.save_lora_weights does, with its metadata."""
     target = target if target.suffix == ".safetensors" else target / DIFFUSERS_FILE
-    settings = {}
+    settings: dict[str, Any] = {}
     with open_tensors(adapter) as read:
         tensors = {}
         for component, layers in adapter.components.items():

@@ -12,6 +12,7 @@ import numpy
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
 
+from aigc_helpers.compat import counts_by_sentence, score_of_counts
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.metrics.intervals import Interval
 from aigc_helpers.metrics.refusals import check_pairs
@@ -126,9 +127,9 @@ def _resampled(
     and takes its seed from the environment.
     """
     score = metric.corpus_score(list(translations), [list(references)]).score
-    statistics = numpy.array(metric._extract_corpus_statistics(list(translations), [list(references)]))
+    counts = numpy.array(counts_by_sentence(metric, translations, references))
     chosen = numpy.random.default_rng(seed).integers(len(references), size=(resamples, len(references)))
-    drawn = [metric._compute_score_from_stats(statistics[rows].sum(axis=0).tolist()).score for rows in chosen]
+    drawn = [score_of_counts(metric, counts[rows].sum(axis=0).tolist()) for rows in chosen]
     return float(score), numpy.array(drawn)
 
 

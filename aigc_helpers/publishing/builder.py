@@ -6,7 +6,6 @@ code has not changed are kept, and whatever differs from run to run or machine t
 
 from __future__ import annotations
 
-import atexit
 import copy
 import hashlib
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from aigc_helpers.compat import forget_kernel_at_exit
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
 from aigc_helpers.paths import in_checkout
@@ -250,8 +250,7 @@ def _execute(client: NotebookClient, environment: dict[str, str]) -> None:
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
             raise RuntimeError(f"{error} {last}".strip()) from error
         finally:
-            # nbclient cleans up once more when the interpreter ends, and fails aloud if the kernel never started.
-            atexit.unregister(client._cleanup_kernel)
+            forget_kernel_at_exit(client)
 
 
 def execute_for_storing(chapter: Chapter, notebook: NotebookNode, folder: Path) -> None:

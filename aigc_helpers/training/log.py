@@ -38,7 +38,14 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return a log's entries; a last line that was cut off by a kill is left out."""
+    """Return a log's entries; a last line that was cut off by a kill is left out.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("log.jsonl").write_text('{"step": 1, "loss": 0.7}\\n{"step": 2, "lo')
+        >>> read_log(Path("log.jsonl"))
+        [{'step': 1, 'loss': 0.7}]
+    """
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

@@ -27,10 +27,10 @@ from accelerate.utils import (
     send_to_device,
     set_seed,
 )
-from accelerate.utils.memory import should_reduce_batch_size
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
+from aigc_helpers.compat import is_out_of_memory
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import remove_half_written
 from aigc_helpers.profile import current_profile
@@ -137,7 +137,14 @@ MakeOptimizer = Callable[[torch.nn.Module, FitSettings], torch.optim.Optimizer]
 
 
 def adamw(model: torch.nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
-    """Return AdamW over what requires a gradient, with the learning rate and the weight decay of ``settings``."""
+    """Return AdamW over what requires a gradient, with the learning rate and the weight decay of ``settings``.
+
+    Example:
+        >>> import torch
+        >>> from aigc_helpers import FitSettings
+        >>> adamw(torch.nn.Linear(2, 1), FitSettings(epochs=1, learning_rate=1e-3)).defaults["lr"]
+        0.001
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
@@ -179,9 +186,17 @@ def fit(
             finite, the folder belongs to a run with other settings, or its newest checkpoint is damaged.
 
     Example:
-        >>> settings = FitSettings(epochs=2, learning_rate=1e-3, gradient_accumulation_steps=4)
-        >>> fit(model, batches, lambda model, batch: model(**batch).loss, settings, folder=Path("run"))
-        126 steps, 71 s, 1,506 tokens/s
+        >>> import torch
+        >>> from aigc_helpers import FitSettings
+        >>> class Numbers:
+        ...     unit_name = "numbers"
+        ...     def __len__(self): return 4
+        ...     def batch(self, epoch, position): return torch.linspace(-1, 1, 8)[:, None] * (position + 1)
+        ...     def count(self, batch): return len(batch)
+        >>> def loss(model, batch): return (model(batch) - 2 * batch).square().mean()
+        >>> result = fit(torch.nn.Linear(1, 1), Numbers(), loss, FitSettings(epochs=5, learning_rate=0.1))
+        >>> result.steps, result.units, len(result.curve("loss")[0])
+        (20, 160, 20)
     """
     return _Run(model, batches, loss, settings, optimizer, evaluate, folder).train()
 
@@ -262,7 +277,7 @@ class _Run(Generic[Batch]):
 
     def _train_one_step(self) -> None:
         started = time.perf_counter()
-        learning_rate = self.scheduler.get_last_lr()[0]
+        learning_rate = float(self.scheduler.get_last_lr()[0])
         parts = self.settings.gradient_accumulation_steps
         losses = []
         for part in range(parts):
@@ -289,7 +304,7 @@ class _Run(Generic[Batch]):
             loss = self.objective(send_to_device(batch, self.accelerator.device))
             self.accelerator.backward(loss / self.settings.gradient_accumulation_steps)
         except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+            if not is_out_of_memory(error):
                 raise
             raise ReaderError(
                 f"out of memory at step {self.step + 1}, with {self.batches.count(batch):,} "

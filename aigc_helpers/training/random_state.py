@@ -13,13 +13,14 @@ import torch
 def capture_random_state() -> dict[str, torch.Tensor]:
     """Return the state of Python's, numpy's and torch's generators (and of each GPU's) as named tensors."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached_gauss = numpy.random.get_state(legacy=True)
+    generator = numpy.random.get_state(legacy=False)
+    keys, position = generator["state"]["key"], generator["state"]["pos"]
     state = {
         "python.words": torch.tensor(words, dtype=torch.int64),
         "python.gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
         "numpy.keys": torch.from_numpy(keys.astype(numpy.int64)),
-        "numpy.position": torch.tensor([position, has_gauss], dtype=torch.int64),
-        "numpy.gauss": torch.tensor([cached_gauss], dtype=torch.float64),
+        "numpy.position": torch.tensor([position, generator["has_gauss"]], dtype=torch.int64),
+        "numpy.gauss": torch.tensor([generator["gauss"]], dtype=torch.float64),
         "torch": torch.get_rng_state(),
     }
     for index in range(torch.cuda.device_count()):
@@ -46,7 +47,15 @@ def restore_random_state(state: dict[str, torch.Tensor]) -> None:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Leave the generators as they were, whatever the block draws: looking must not change the run."""
+    """Leave the generators as they were, whatever the block draws: looking must not change the run.
+
+    Example:
+        >>> import torch
+        >>> with random_state_kept():
+        ...     inside = torch.rand(3)
+        >>> torch.equal(torch.rand(3), inside)
+        True
+    """
     state = capture_random_state()
     try:
         yield

@@ -28,6 +28,12 @@ def run_sweep(path: Path, jobs: Sequence[Mapping[str, Any]], run: Callable[..., 
 
     Raises:
         ReaderError: there are no jobs, or the file cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> jobs = [{"rank": 4}, {"rank": 8}]
+        >>> run_sweep(Path("sweep.jsonl"), jobs, lambda rank: {"parameters": 2 * 768 * rank})
+        [{'rank': 4, 'parameters': 6144}, {'rank': 8, 'parameters': 12288}]
     """
     if not jobs:
         raise ReaderError("the sweep has no runs: one of its lists of settings is empty.")
