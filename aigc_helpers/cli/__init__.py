@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
 from aigc_helpers.colab import hide_old_torchao
@@ -105,7 +106,7 @@ def _catalog(options: argparse.Namespace) -> int:
     from aigc_helpers.store import is_bundled, is_here, load_catalog
 
     assets = load_catalog()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": asset.name,
             "profile": asset.profile,

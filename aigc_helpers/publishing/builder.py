@@ -124,7 +124,8 @@ def assemble(chapter: Chapter, language: str) -> NotebookNode:
     """Return one language's notebook without outputs: prose chosen, placeholders filled, solutions taken out."""
     from nbformat import v4
 
-    cells, seen = [], {}
+    cells: list[NotebookNode] = []
+    seen: dict[str, int] = {}
     for cell in chapter.cells:
         if isinstance(cell, CodeCell):
             source = setup_cell() if "setup" in cell.tags else stub_source(cell)
@@ -190,7 +191,10 @@ def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def new_client(
-    notebook: NotebookNode, folder: Path, timeout: int = CELL_TIMEOUT, **hooks: Callable[..., None]
+    notebook: NotebookNode,
+    folder: Path,
+    timeout: int = CELL_TIMEOUT,
+    **hooks: Any,  # noqa: ANN401 - nbclient's own: functions that it calls with the cell
 ) -> NotebookClient:
     """Return an nbclient that executes ``notebook`` with ``folder`` as the current one; a failing cell stops it.
 
@@ -299,7 +303,9 @@ def warnings_on_stderr(notebook: NotebookNode) -> list[str]:
 
 def _describe_failure(notebook: NotebookNode, started: Sequence[int], error: Exception) -> str:
     """Return one line: which cell failed (``started`` holds the indices of the cells begun so far), and with what."""
-    what = _first_line(f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{error}")
+    from nbclient.exceptions import CellExecutionError
+
+    what = _first_line(f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else f"{error}")
     what = what or type(error).__name__
     if not started:
         return f"the kernel did not start: {what}"
