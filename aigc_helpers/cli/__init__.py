@@ -13,7 +13,7 @@ from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pret
 from aigc_helpers.colab import hide_old_torchao
 from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
 from aigc_helpers.paths import in_checkout, only_the_package_is_here
-from aigc_helpers.project import find_checkout
+from aigc_helpers.project import find_checkout, read_project
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +59,7 @@ def _refuse_unknown(what: str, words: list[str], valid: Sequence[str]) -> None:
 
 def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     parser = argparse.ArgumentParser(prog="aigc", description="The AIGC workbook, from the command line.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the workbook's version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     doctor = commands.add_parser("doctor", help="look at this machine and say what will work on it")
@@ -92,6 +93,15 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     lab.set_defaults(function=_lab)
     return parser, list(commands.choices)
+
+
+class _Version(argparse.Action):
+    """Like argparse's own, which would look the version up for every other command, too."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and exit."""
+        print(f"{parser.prog} {read_project().version}")
+        parser.exit()
 
 
 def _doctor(options: argparse.Namespace) -> int:
