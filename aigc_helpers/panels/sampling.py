@@ -25,6 +25,12 @@ def sampling_distribution(logits: torch.Tensor, temperature: float, top_k: int, 
 
     Returns:
         Shape (vocabulary,); 0 for the tokens left out, and 1 in sum.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([0.0, 0.0, 0.0, -9.0])
+        >>> sampling_distribution(logits, temperature=1.0, top_k=3, top_p=1.0)
+        tensor([0.3333, 0.3333, 0.3333, 0.0000])
     """
     warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(temperature)]
     if top_k:

@@ -79,6 +79,16 @@ def build(
     Raises:
         UnknownNameError: one of the names is no chapter.
         ReaderError: a source has a fault, or a cell failed. That chapter's older notebooks stay as they are.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("source").mkdir()
+        >>> _ = Path("source/90_mine.py").write_text('# %% [markdown] lang="en"\\n# # Mine\\n\\n'
+        ...     '# %% [markdown] lang="zh"\\n# # 我的\\n\\n# %%\\n1 + 1\\n', encoding="utf-8")
+        >>> build(["90"], execute=False, folder=Path())
+        [Built(chapter='90_mine', executed=False, changed=True)]
+        >>> sorted(path.as_posix() for path in Path().rglob("*.ipynb"))
+        ['90_mine.ipynb', 'zh/90_mine.ipynb']
     """
     folder = folder or in_checkout("chapters")
     built = []
