@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from aigc_helpers.metrics import Interval, wilson_interval
-from aigc_helpers.panels.img_element import img_element, png_of
+from aigc_helpers.panels.html_pictures import img_element, png_of
 
 _SHOWN = 16
 _ENLARGED = 12  # Screen pixels per pixel.

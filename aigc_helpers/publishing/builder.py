@@ -111,6 +111,13 @@ def check(names: Iterable[str] | None = None, folder: Path | None = None) -> lis
 
     Raises:
         UnknownNameError: one of the names is no chapter.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("source").mkdir()
+        >>> _ = Path("source/90_mine.py").write_text('# %% [markdown] lang="en"\\n# # Mine\\n', encoding="utf-8")
+        >>> check(["90"], folder=Path())
+        ["source/90_mine.py, line 1: the English block '# Mine' has no Chinese block directly below it."]
     """
     folder = folder or in_checkout("chapters")
     problems = []
