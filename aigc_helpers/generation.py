@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aigc_helpers.errors import UnknownNameError, WrongUsageError
 
@@ -11,6 +11,31 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MODELS = ("sd", "poet")
+
+
+@overload
+def generate(
+    prompt: str,
+    model: Literal["sd"] = "sd",
+    *,
+    count: int = 1,
+    seed: int = 0,
+    lora: Path | None = None,
+    scale: float = 1.0,
+    **picture_settings: Any,  # noqa: ANN401
+) -> list[Image]: ...
+
+
+@overload
+def generate(
+    prompt: str,
+    model: Literal["poet"],
+    *,
+    count: int = 1,
+    seed: int = 0,
+    lora: Path | None = None,
+    scale: float = 1.0,
+) -> list[str]: ...
 
 
 def generate(
@@ -21,7 +46,7 @@ def generate(
     seed: int = 0,
     lora: Path | None = None,
     scale: float = 1.0,
-    **picture_settings: Any,  # noqa: ANN401 (those of images.draw, with their own types)
+    **picture_settings: Any,
 ) -> list[Image] | list[str]:
     """Draw pictures, or write poems.
 

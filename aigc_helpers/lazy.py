@@ -27,13 +27,7 @@ def hand_out(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[]
         >>> "install" in names
         True
     """
-    stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
-    homes = {
-        alias.asname or alias.name: statement.module
-        for statement in stub.body
-        if isinstance(statement, ast.ImportFrom) and statement.module
-        for alias in statement.names
-    }
+    homes = handed_out(Path(file).with_suffix(".pyi"))
     names = sorted(homes)
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401, N807 (whatever is handed out; Python's own name)
@@ -45,3 +39,13 @@ def hand_out(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[]
         return names
 
     return __getattr__, __dir__, names
+
+
+def handed_out(stub: Path) -> dict[str, str]:
+    """Return the names in a ``.pyi`` of imports, each with the module that it comes from."""
+    return {
+        alias.asname or alias.name: statement.module
+        for statement in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.ImportFrom) and statement.module
+        for alias in statement.names
+    }

@@ -32,12 +32,14 @@ class Project:
     """What the project says of itself.
 
     Attributes:
+        version: of the workbook, such as ``"0.1.0"``; empty where the metadata has none.
         requires_python: the range of Python versions.
         dependencies: what the package needs.
         book: what opening and building the chapters needs besides.
         repository: the address of the repository on the web; empty where none is named.
     """
 
+    version: str
     requires_python: str
     dependencies: list[Requirement]
     book: list[Requirement]
@@ -87,10 +89,10 @@ def _from_text(text: str) -> Project:
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10 or older: that it is too old is all there is to say.
-        match = re.search(r'^requires-python = "([^"]+)"', text, flags=re.MULTILINE)
-        return Project(match[1] if match else "", [], [], "")
+        return Project(_line(text, "version"), _line(text, "requires-python"), [], [], "")
     project = tomllib.loads(text)["project"]
     return Project(
+        project["version"],
         project["requires-python"],
         [_parse_requirement(line) for line in project["dependencies"]],
         [_parse_requirement(line) for line in project["optional-dependencies"]["book"]],
@@ -114,7 +116,14 @@ def _from_metadata() -> Project:
         elif re.search(r"""extra\s*==\s*["']book["']""", marker):
             book.append(_parse_requirement(requirement))
     urls = dict(entry.split(", ", 1) for entry in metadata.get_all("Project-URL") or [])
-    return Project(metadata["Requires-Python"] or "", dependencies, book, urls.get("Repository", ""))
+    return Project(
+        metadata["Version"] or "", metadata["Requires-Python"] or "", dependencies, book, urls.get("Repository", "")
+    )
+
+
+def _line(text: str, key: str) -> str:
+    match = re.search(rf'^{key} = "([^"]+)"', text, flags=re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _parse_requirement(line: str) -> Requirement:

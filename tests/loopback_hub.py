@@ -1,83 +1,34 @@
-"""The smallest hub that huggingface_hub is content with: one repository, files by name, on 127.0.0.1."""
+"""The hub that tests of an installation ask: one repository at one commit."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
-
 import pytest
 
+from aigc_helpers import notebook
+
+REPOSITORY = "someone/tiny"
 COMMIT = "0123456789012345678901234567890123456789"
 
 
-class LoopbackHub:
-    """Serves ``/{repository}/resolve/{revision}/{file}`` and the listing; remembers what was asked in ``requested``.
-
-    ``large`` are the files that the hub keeps outside git, so that the listing has their sha256; ``listed`` stands in
-    the listing instead of the real names, and ``page`` is sent in place of any listing. A request without ``token``,
-    if there is one, is turned away.
-    """
+class LoopbackHub(notebook.LoopbackHub):
+    """Serves ``files`` as ``someone/tiny`` at ``COMMIT``."""
 
     def __init__(
         self,
         files: dict[str, bytes],
         *,
         large: set[str] | None = None,
-        listed: dict[str, bytes] | None = None,
+        damaged: set[str] | None = None,
         page: bytes | None = None,
         token: str | None = None,
     ) -> None:
-        self.requested: list[str] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self._answer(with_body=False)
-
-            def do_GET(self) -> None:
-                self._answer(with_body=True)
-
-            def _answer(self, with_body: bool) -> None:
-                hub.requested.append(self.path)
-                if token and self.headers.get("Authorization") != f"Bearer {token}":
-                    return self._send(401, b"", {"X-Error-Code": "GatedRepo"})
-                if self.path.startswith("/api/models/"):
-                    entries = [_entry(name, content, large or set()) for name, content in (listed or files).items()]
-                    answer = entries if "/tree/" in self.path else {"sha": COMMIT}
-                    return self._send(200, json.dumps(answer).encode() if page is None else page, {})
-                place = unquote(self.path).partition("/resolve/")[2].partition("/")
-                content = files.get(place[2])
-                if content is None:
-                    return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
-                tag = f'"{hashlib.sha256(content).hexdigest()}"'
-                return self._send(200, content if with_body else b"", {"X-Repo-Commit": place[0], "ETag": tag})
-
-            def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-                self.send_response(status)
-                for name, value in (headers | {"Content-Length": str(len(body))}).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    def __enter__(self) -> LoopbackHub:
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(REPOSITORY, files)
+        self.commits = {COMMIT: files}
+        self.large, self.damaged, self.page, self.token = large or set(), damaged or set(), page, token
 
     @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
+    def requested(self) -> list[str]:
+        return [request.path for request in self.received]
 
     def serve_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Point huggingface_hub here; its addresses are constants read at import time."""
@@ -88,11 +39,3 @@ class LoopbackHub:
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", self.address + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-
-
-def _entry(name: str, content: bytes, large: set[str]) -> dict[str, object]:
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    entry: dict[str, object] = {"type": "file", "path": name, "size": len(content), "oid": blob}
-    if name in large:
-        entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
-    return entry

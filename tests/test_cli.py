@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
+from email.message import Message
 
 import pytest
 
 from aigc_helpers.cli import main
+from aigc_helpers.paths import REPOSITORY
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -99,6 +102,24 @@ def test_lab_prints_an_address_that_opens_chapter_00() -> None:
         deadline.cancel()
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def test_the_version_stands_in_one_place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert version_printed(capsys) == f"aigc {stated}\n"
+    # Installed from a wheel there is no pyproject.toml, and the distribution's metadata say it.
+    monkeypatch.setattr("aigc_helpers.project.find_checkout", lambda: None)
+    metadata = Message()
+    metadata["Version"] = "9.8.7"
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: metadata)
+    assert version_printed(capsys) == "aigc 9.8.7\n"
+
+
+def version_printed(capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert not left.value.code
+    return capsys.readouterr().out
 
 
 def test_no_command_is_wrong_usage() -> None:

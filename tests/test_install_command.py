@@ -146,8 +146,7 @@ def test_a_repository_of_the_hub_as_a_whole(
 def test_a_file_unlike_the_hubs_listing_is_refused(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    flipped = {name: REPOSITORY[name][:-1] + b" "}
-    with LoopbackHub(REPOSITORY | flipped, listed=REPOSITORY, large={"model.safetensors"}) as hub:
+    with LoopbackHub(REPOSITORY, damaged={name}, large={"model.safetensors"}) as hub:
         hub.serve_to(monkeypatch)
         assert main(["install", "hub:someone/tiny"]) == 1
     assert f"someone/tiny/{name}" in (message := capsys.readouterr().err) and "thrown away" in message

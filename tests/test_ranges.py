@@ -22,8 +22,8 @@ from aigc_helpers.publishing.ranges import (
     Run,
     current_runs,
     fingerprint,
-    measure,
-    problems,
+    measure_ranges,
+    range_problems,
     shown_ranges,
     spread,
     unique_labels,
@@ -92,7 +92,7 @@ VALUES = [4.9, 4.95, 5.0, 5.05, 5.1, 5.0]  # mean 5.0, three standard deviations
 
 
 def found(chapters: Path, stored: Path) -> list[str]:
-    return problems(None, chapters, stored)
+    return range_problems(None, chapters, stored)
 
 
 def test_a_range_with_the_margin_is_well(tmp_path: Path):
@@ -201,7 +201,7 @@ def test_a_chapter_is_measured_with_other_seeds_and_threads_and_once_without_tra
     assert [each.label for each in shown_ranges(nbformat.read(chapters / f"{NAME}.ipynb", as_version=4))] == [
         "the weight"
     ]
-    runs = [run for _, run in measure(None, 3, chapters, stored)]
+    runs = [run for _, run in measure_ranges(None, 3, chapters, stored)]
     assert [(run.plan.seeds, run.plan.threads, run.plan.trained) for run in runs] == [
         (0, 1, True),
         (1000, 2, True),
@@ -211,7 +211,7 @@ def test_a_chapter_is_measured_with_other_seeds_and_threads_and_once_without_tra
     values = [run.values[0][1] for run in runs]
     assert len(set(values)) == 4 and all(4.9 < value < 5.1 for value in values[:3]) and values[3] < 1
     assert current_runs(read_chapter(find_chapter("98", chapters)), stored) == runs
-    assert list(measure(None, 3, chapters, stored)) == []  # nothing is run twice
+    assert list(measure_ranges(None, 3, chapters, stored)) == []  # nothing is run twice
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path):

@@ -7,12 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
 from aigc_helpers.colab import hide_old_torchao
 from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
 from aigc_helpers.paths import in_checkout, only_the_package_is_here
-from aigc_helpers.project import find_checkout
+from aigc_helpers.project import find_checkout, read_project
+
+_API = "api"  # In place of chapters.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +61,7 @@ def _refuse_unknown(what: str, words: list[str], valid: Sequence[str]) -> None:
 
 def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     parser = argparse.ArgumentParser(prog="aigc", description="The AIGC workbook, from the command line.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the workbook's version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     doctor = commands.add_parser("doctor", help="look at this machine and say what will work on it")
@@ -78,7 +82,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     ranges.add_parser(commands)
 
     build = commands.add_parser("build", help="build the notebooks of both languages from chapters/source")
-    build.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
+    build.add_argument(
+        "chapters", nargs="*", help=f"chapter numbers, such as 05; all by default. {_API}: the page of public names"
+    )
     build.add_argument("--check", action="store_true", help="only say what is not as its source gives it")
     build.add_argument("--execute", action="store_true", help="execute the cells even where none has changed")
     build.set_defaults(function=_build)
@@ -93,6 +99,15 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     return parser, list(commands.choices)
 
 
+class _Version(argparse.Action):
+    """Like argparse's own, which would look the version up for every other command, too."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and exit."""
+        print(f"{parser.prog} {read_project().version}")
+        parser.exit()
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from aigc_helpers.preflight import exit_code, format_report, report_as_json, run_checks
 
@@ -105,7 +120,7 @@ def _catalog(options: argparse.Namespace) -> int:
     from aigc_helpers.store import is_bundled, is_here, load_catalog
 
     assets = load_catalog()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": asset.name,
             "profile": asset.profile,
@@ -133,15 +148,18 @@ def _catalog(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from aigc_helpers.publishing import builder
+    from aigc_helpers.publishing import build, check, write_api_page
 
+    if options.chapters == [_API] and not options.check:
+        print(f"✓ docs/api.md: {'written' if write_api_page() else 'unchanged'}")
+        return 0
     if options.check:
-        problems = builder.check(options.chapters or None)
+        problems = check(options.chapters or None)
         for problem in problems:
             print(f"✗ {problem}")
         print(f"{len(problems)} problems." if problems else "✓ every notebook is what its source gives.")
         return 1 if problems else 0
-    for built in builder.build(options.chapters or None, execute=options.execute or None, report=print):
+    for built in build(options.chapters or None, execute=options.execute or None, report=print):
         print(f"✓ {built.chapter}: {'written' if built.changed else 'unchanged'}")
     return 0
 
@@ -149,15 +167,15 @@ def _build(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     import time
 
-    from aigc_helpers.publishing import runner
+    from aigc_helpers.publishing import closing_table, run
 
     begun, results = time.monotonic(), []
     try:
-        for result in runner.run(options.chapters or None):
+        for result in run(options.chapters or None):
             results.append(result)
     finally:  # A full disk or Ctrl-C stops a run; what was finished is said, too.
         if results:
-            print(runner.closing_table(results, time.monotonic() - begun))
+            print(closing_table(results, time.monotonic() - begun))
     return 0 if all(result.passed for result in results) else 1
 
 

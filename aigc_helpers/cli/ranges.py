@@ -15,16 +15,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _ranges(options: argparse.Namespace) -> int:
-    from aigc_helpers.publishing import ranges
+    from aigc_helpers.publishing import RUNS, measure_ranges, range_problems
 
     failed = False
     if not options.check:
-        for chapter, run in ranges.measure(options.chapters or None, options.runs or ranges.RUNS):
+        for chapter, run in measure_ranges(options.chapters or None, options.runs or RUNS):
             kind = f"seeds + {run.plan.seeds}" if run.plan.trained else "nothing trained"
             outcome = "; ".join(run.errors) or f"{len(run.values)} values stored"
             print(f"{chapter}: {kind}, threads {run.plan.threads}, {run.seconds:.0f} s: {outcome}", flush=True)
             failed |= bool(run.errors)
-    found = ranges.problems(options.chapters or None)
+    found = range_problems(options.chapters or None)
     for problem in found:
         print(problem)
     print(f"{len(found)} problems." if found else "Every range holds the values that were measured.")

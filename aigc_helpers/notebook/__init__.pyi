@@ -50,9 +50,6 @@ from aigc_helpers.notebook.exercises import (
     check_exercise as check_exercise,
 )
 from aigc_helpers.notebook.exercises import (
-    exercise_module as exercise_module,
-)
-from aigc_helpers.notebook.exercises import (
     gives as gives,
 )
 from aigc_helpers.notebook.exercises import (

@@ -67,6 +67,10 @@ def expect_equal(left: object, right: object, label: str) -> None:
 
     Raises:
         AssertionError: they differ; both are shown.
+
+    Example:
+        >>> expect_equal(len("春眠不觉晓"), 5, "characters in a line")
+        ✓ characters in a line: 5
     """
     equal = bool(left == right)
     record(label, equal)
@@ -87,6 +91,11 @@ def expect_close(left: Any, right: Any, tolerance: float, label: str) -> None:  
 
     Raises:
         AssertionError: the shapes differ, an element differs by more, or one is not a number (NaN).
+
+    Example:
+        >>> import torch
+        >>> expect_close(torch.tensor([0.1, 0.2]), [0.1, 0.2], 1e-6, "both ways to compute it")
+        ✓ both ways to compute it: equal to within 1e-06
     """
     first, second = _as_array(left), _as_array(right)
     if first.shape != second.shape:

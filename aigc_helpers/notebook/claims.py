@@ -79,6 +79,14 @@ def runs(call: Callable[[], object], *unless: str) -> bool:
         call: without arguments.
         unless: a part of the error's message; several, where the releases of a library put it differently. An error
             with none of them is raised: it is not the one that was meant.
+
+    Example:
+        >>> from peft import LoraConfig
+        >>> runs(lambda: LoraConfig(rank=8), "unexpected keyword argument 'rank'")
+            TypeError: … unexpected keyword argument 'rank'...
+        False
+        >>> runs(lambda: LoraConfig(r=8))
+        True
     """
     try:
         call()
@@ -94,7 +102,18 @@ def runs(call: Callable[[], object], *unless: str) -> bool:
 
 
 def claims_of_chapter(number: str) -> list[Claim]:
-    """Return the claims of chapter ``"16"``, or an empty list if the chapter has none."""
+    """Return the claims of chapter ``"15"``, or an empty list if the chapter has none.
+
+    Raises:
+        ReaderError: the package is installed without the checkout that holds the chapters.
+
+    Example:
+        >>> claims = claims_of_chapter("15")
+        >>> claims[0].number, claims[0].verdict in ("true", "half true", "false")
+        (1, True)
+        >>> claims_of_chapter("00")
+        []
+    """
     module = content_module("claims", number)
     return list(module.CLAIMS) if module else []
 

@@ -27,11 +27,8 @@ The exercises of chapter 05 live in ``chapters/exercises/05.py``::
     # or the answer itself; beside it the name of the mistake that it must be recognised as.
     WRONG_ANSWERS = {"05-1": [("return rank * inputs", "one matrix only")]}
 
-
-    # Only where exercise cells use names that earlier cells of the chapter compute: stand-ins for the tests.
-    # (What earlier cells import is there anyway.)
-    def names_from_the_chapter() -> dict[str, object]:
-        return {"scaling": 2.0}
+Of the chapter's other cells an exercise uses what they import, and nothing that they compute: so it is checked alone,
+and a reader may begin with it. (``tests/chapters/test_every_exercise.py`` gives it no more.)
 
 A test is called with the reader's answer. It passes by returning None or something true, and fails by returning
 something false, or a ``Text`` that says what is wrong with this answer. ``gives`` and ``is_value`` make such tests.
@@ -132,12 +129,25 @@ def gives(arguments: Sequence[object], expected: object, tolerance: float = 0.0)
         arguments: positional arguments; the function gets a copy of its own.
         expected: a number, or a list, array or tensor of numbers, or any object that can be compared.
         tolerance: the largest absolute difference of numbers that passes.
+
+    Example:
+        >>> test = gives((384, 384, 8), 6144)
+        >>> test(lambda inputs, outputs, rank: rank * (inputs + outputs))
+        True
+        >>> test(lambda inputs, outputs, rank: rank * inputs)
+        False
     """
     return lambda answer: _agrees(answer(*copy.deepcopy(tuple(arguments))), expected, tolerance)
 
 
 def is_value(expected: object, tolerance: float = 0.0) -> Test:
-    """Make a test: the answer itself is ``expected``; numbers may differ by ``tolerance``."""
+    """Make a test: the answer itself is ``expected``; numbers may differ by ``tolerance``.
+
+    Example:
+        >>> test = is_value(0.333, tolerance=0.001)
+        >>> test(1 / 3), test(0.5), test("a third")
+        (True, False, False)
+    """
     return lambda answer: _agrees(answer, expected, tolerance)
 
 
@@ -227,8 +237,18 @@ def check_exercise(identifier: str, answer: object) -> None:
 
     Each further try shows one more general hint. A wrong or crashing answer never stops the notebook.
 
+    Args:
+        identifier: of the exercise, chapter and number.
+        answer: whatever the exercise asks for: a value, a function, a class.
+
     Raises:
         UnknownNameError: there is no such exercise.
+
+    Example:
+        >>> check_exercise("04-1", ...)
+        ○ exercise 04-1 not solved yet / 练习 04-1 尚未完成
+          Write your answer in place of `...`; run the cell again as it is to get a hint.
+          请用你的答案替换 `...`；想要提示，就原样再运行一次。
     """
     if _listener is not None:
         _listener.append((identifier, answer))

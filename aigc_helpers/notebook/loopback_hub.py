@@ -1,7 +1,7 @@
 """A model hub on 127.0.0.1 for chapter 02: one repository with commits, and faults on request.
 
-It answers what huggingface_hub asks: a file at a revision with its ETag, whole or from a byte on (RFC 9110, ``Range``
-and ``If-Range``), and the listing of a commit.
+It answers what huggingface_hub asks: a file at a revision with its ETag, whole or from a byte on, and the listing of a
+commit.
 """
 
 from __future__ import annotations
@@ -9,25 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from aigc_helpers.notebook.loopback_server import Answer, Fault, LoopbackServer, Request
 
 _BRANCH = "main"
 _KEPT_IN_GIT = 100_000  # Bytes; of larger files git has only a pointer, and the listing their sha256.
 
 
-class LoopbackHub:
-    """Serves one repository from memory until ``close`` is called.
+class LoopbackHub(LoopbackServer):
+    """Serves one repository from memory until ``close`` is called. ``address`` is what ``HF_ENDPOINT`` has to be.
 
     Attributes:
         repository: its name, ``"owner/name"``.
         commits: the files of each commit by name, oldest first. The branch ``main`` is the newest.
         requests: what was asked for, such as ``"GET model.safetensors bytes=100-"``; without listings.
-        cut_after: bytes after which the next file's answer breaks off; None for never.
         damaged: names of files that are sent with their last bit changed.
+        large: names of files that are kept outside git, however small they are.
+        page: what is sent in place of any listing, as a network's sign-in page is; None for none.
+        token: whoever comes without it is turned away; None lets everybody in.
     """
 
     def __init__(self, repository: str, files: Mapping[str, bytes]) -> None:
@@ -35,17 +36,21 @@ class LoopbackHub:
         self.repository = repository
         self.commits: dict[str, dict[str, bytes]] = {}
         self.requests: list[str] = []
-        self.cut_after: int | None = None
         self.damaged: set[str] = set()
+        self.large: set[str] = set()
+        self.page: bytes | None = None
+        self.token: str | None = None
         self.commit(files)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        super().__init__()
 
     @property
-    def address(self) -> str:
-        """What ``HF_ENDPOINT`` has to be."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+    def cut_after(self) -> int | None:
+        """Bytes after which the next file's answer breaks off; None for never."""
+        return self.waiting[0].cut_after if self.waiting else None
+
+    @cut_after.setter
+    def cut_after(self, count: int | None) -> None:
+        self.waiting[:1] = [Fault(cut_after=count)]
 
     def commit(self, files: Mapping[str, bytes]) -> str:
         """Add or replace ``files``, and return the new commit, to which ``main`` moves; equal files, equal commit."""
@@ -63,91 +68,64 @@ class LoopbackHub:
             return list(self.commits)[-1]
         return revision if revision in self.commits else None
 
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+    def has(self, path: str) -> bool:
+        """Return whether a request's path is about this hub's repository."""
+        return re.match(rf"(/api/models)?/{re.escape(self.repository)}(/|\?|$)", unquote(path)) is not None
+
+    def answer(self, request: Request) -> Answer:
+        """Return a file, a listing, or why there is none."""
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return Answer(status=401, headers={"X-Error-Code": "GatedRepo"})
+        if not self.has(request.path):
+            return missing("Repo")
+        path = unquote(urlsplit(request.path).path)
+        place = path.removeprefix("/api/models").removeprefix(f"/{self.repository}").lstrip("/")
+        if path.startswith("/api/models/"):
+            return self._listing(place)
+        revision, _, name = place.removeprefix("resolve/").partition("/")
+        asked = request.headers.get("Range", "")
+        self.requests.append(f"{request.method} {name} {asked}".strip())
+        return self._file(self.find(revision), name)
+
+    def _listing(self, place: str) -> Answer:
+        kind, _, rest = place.partition("/")  # "", "revision/main" or "tree/main".
+        revision, _, folder = rest.partition("/")
+        commit = self.find(revision or _BRANCH)
+        if commit is None or folder:  # No folder is listed by itself; nobody has asked for one that there is.
+            return missing("Entry" if commit else "Revision")
+        files = self.commits[commit]
+        listing = {"id": self.repository, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+        tree = [self._entry(name, content) for name, content in files.items()]
+        content = json.dumps(tree if kind == "tree" else listing).encode()
+        return Answer(content if self.page is None else self.page, headers={"Content-Type": "application/json"})
+
+    def _file(self, commit: str | None, name: str) -> Answer:
+        if commit is None or name not in self.commits[commit]:
+            return missing("Entry" if commit else "Revision")
+        content = self.commits[commit][name]
+        # What the hub calls a file by: sha256 of a large one, git's own hash of a small one.
+        tag = _sha256(content) if self._is_large(name, content) else _git_blob(content)
+        if name in self.damaged:
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        return Answer(content, tag, headers={"X-Repo-Commit": commit, "Accept-Ranges": "bytes"})
+
+    def _entry(self, name: str, content: bytes) -> dict[str, object]:
+        entry: dict[str, object] = {"type": "file", "path": name, "size": len(content), "oid": _git_blob(content)}
+        if self._is_large(name, content):
+            entry["lfs"] = {"oid": _sha256(content), "size": len(content), "pointerSize": 130}
+        return entry
+
+    def _is_large(self, name: str, content: bytes) -> bool:
+        return name in self.large or len(content) > _KEPT_IN_GIT
 
 
-def _handler_of(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_HEAD(self) -> None:
-            self._answer()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def _answer(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            if path.startswith(f"/api/models/{hub.repository}"):
-                self._list(path)
-            elif path.startswith(f"/{hub.repository}/resolve/"):
-                revision, _, name = path.removeprefix(f"/{hub.repository}/resolve/").partition("/")
-                self._give(hub.find(revision), name)
-            else:
-                self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
-
-        def _list(self, path: str) -> None:
-            asked = re.fullmatch(r"(/revision|/tree)?/?([^/]*)", path.removeprefix(f"/api/models/{hub.repository}"))
-            commit = hub.find(asked[2] or _BRANCH) if asked else None
-            if asked is None or commit is None:
-                self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-                return
-            files = hub.commits[commit]
-            listing = {"id": hub.repository, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
-            tree = [_entry(name, content) for name, content in files.items()]
-            self._send(200, json.dumps(tree if asked[1] == "/tree" else listing).encode(), {})
-
-        def _give(self, commit: str | None, name: str) -> None:
-            asked = self.headers.get("Range", "")
-            hub.requests.append(f"{self.command} {name} {asked}".strip())
-            if commit is None or name not in hub.commits[commit]:
-                self._send(404, b"", {"X-Error-Code": "EntryNotFound" if commit else "RevisionNotFound"})
-                return
-            content = hub.commits[commit][name]
-            tag = f'"{_entry_hash(content)}"'
-            headers = {"ETag": tag, "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-            if name in hub.damaged:
-                content = content[:-1] + bytes([content[-1] ^ 1])
-            part = re.fullmatch(r"bytes=(\d+)-", asked)
-            if part and int(part[1]) < len(content) and self.headers.get("If-Range") in (None, tag):
-                first = int(part[1])
-                headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-                self._send(206, content[first:], headers)
-            else:
-                self._send(200, content, headers)
-
-        def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in (headers | {"Content-Length": str(len(body))}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            if hub.cut_after is not None and "ETag" in headers:
-                body, hub.cut_after = body[: hub.cut_after], None
-                self.close_connection = True
-            with suppress(BrokenPipeError, ConnectionResetError):  # Whoever asked has gone away.
-                self.wfile.write(body)
-
-    return Handler
+def missing(what: str) -> Answer:
+    """Return the hub's answer where there is no such ``"Repo"``, ``"Revision"`` or ``"Entry"``."""
+    return Answer(status=404, headers={"X-Error-Code": f"{what}NotFound"})
 
 
-def _entry(name: str, content: bytes) -> dict[str, object]:
-    entry: dict[str, object] = {"type": "file", "path": name, "size": len(content), "oid": _git_blob(content)}
-    if len(content) > _KEPT_IN_GIT:
-        entry["lfs"] = {"oid": _entry_hash(content), "size": len(content), "pointerSize": 130}
-    return entry
-
-
-def _entry_hash(content: bytes) -> str:
-    """Return what the hub calls a file by: sha256 of a large one, git's own hash of a small one."""
-    return hashlib.sha256(content).hexdigest() if len(content) > _KEPT_IN_GIT else _git_blob(content)
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _git_blob(content: bytes) -> str:

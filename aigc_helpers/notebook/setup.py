@@ -37,6 +37,11 @@ def prepare() -> None:
     Raises:
         ReaderError: on Colab, pip could not install what is missing.
         UnknownNameError: ``AIGC_PROFILE`` holds something else than a profile's name.
+
+    Example:
+        >>> prepare()
+        torch ... · transformers ... · peft ...
+        profile: embedded · ...
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -19,7 +19,10 @@ from aigc_helpers.panels.families import (
 from aigc_helpers.panels.families import (
     Family as Family,
 )
-from aigc_helpers.panels.img_element import (
+from aigc_helpers.panels.html_pictures import (
+    img_element as img_element,
+)
+from aigc_helpers.panels.html_pictures import (
     png_of as png_of,
 )
 from aigc_helpers.panels.lora_mixer import (

@@ -11,7 +11,7 @@ from ipywidgets import HTML, Button, IntSlider, Text, VBox
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.figures import as_png, draw_matrix, new_figure
-from aigc_helpers.panels.img_element import img_element
+from aigc_helpers.panels.html_pictures import img_element
 
 # From a sentence to its n tokens, and the attention weights of shape (layers, heads, n, n).
 Attend = Callable[[str], tuple[list[str], torch.Tensor]]

@@ -52,6 +52,13 @@ def blind_trials(titles: Sequence[str], candidates: Sequence[str], others: Seque
 
     Raises:
         ReaderError: there are no pairs, or the counts differ.
+
+    Example:
+        >>> trials = blind_trials(["a tiger", "a fox"], ["tiger 1", "fox 1"], ["tiger 2", "fox 2"], seed=0)
+        >>> sorted(trial.title for trial in trials)
+        ['a fox', 'a tiger']
+        >>> trials[0].vote(trials[0].candidate), trials[0].vote("equal")
+        ('win', 'tie')
     """
     if not len(titles) == len(candidates) == len(others) or not titles:
         raise ReaderError(

@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler
 from ipywidgets import HTML, Dropdown, FloatSlider, IntSlider, VBox
 
 from aigc_helpers.figures import COLOURS, as_png, new_figure
-from aigc_helpers.panels.img_element import img_element
+from aigc_helpers.panels.html_pictures import img_element
 
 Sample = Callable[[int, float], torch.Tensor]  # From steps and guidance to points of shape (points, 2).
 

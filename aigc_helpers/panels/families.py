@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from aigc_helpers.metrics import Interval, wilson_interval
-from aigc_helpers.panels.img_element import img_element, png_of
+from aigc_helpers.panels.html_pictures import img_element, png_of
 
 _SHOWN = 16
 _ENLARGED = 12  # Screen pixels per pixel.
@@ -99,6 +99,6 @@ class FamiliesPanel(VBox):
 def _as_html(pictures: np.ndarray, alt: str) -> str:
     """Return the pictures side by side with a grey line between them, as an img element with alt text."""
     framed = np.pad(pictures.clip(0, 1), ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
-    strip = Image.fromarray(((1 - np.hstack(framed)) * 255).astype(np.uint8))
+    strip = Image.fromarray(((1 - np.hstack(list(framed))) * 255).astype(np.uint8))
     size = (strip.width * _ENLARGED // 2, strip.height * _ENLARGED // 2)
     return img_element(png_of(strip.resize(size, Image.Resampling.NEAREST)), alt)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ipywidgets import HTML, FloatSlider, VBox
 from PIL.Image import Image
 
-from aigc_helpers.panels.img_element import img_element, png_of
+from aigc_helpers.panels.html_pictures import img_element, png_of
 
 Paint = Callable[[list[str], list[float]], Sequence[Image]]  # From adapters and their scales to a picture per prompt.
 

@@ -10,7 +10,7 @@ from ipywidgets import HTML, BoundedIntText, Button, Dropdown, FloatSlider, IntS
 from PIL.Image import Image
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.panels.img_element import img_element, png_of
+from aigc_helpers.panels.html_pictures import img_element, png_of
 
 Paint = Callable[["PictureSettings"], Image]
 

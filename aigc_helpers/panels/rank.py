@@ -27,7 +27,18 @@ class RankSummary:
 
 
 def rank_summaries(rows: Sequence[Mapping[str, Any]]) -> list[RankSummary]:
-    """Gather the sweep's rows (keys as in ``pretrain.adapters.film_reviews.SweepRow``) by rank, smallest first."""
+    """Gather a sweep's rows by rank, smallest first.
+
+    Args:
+        rows: with ``rank``, ``accuracy`` (0 to 1), ``trainable_parameters`` and ``adapter_bytes``, such as those of
+            ``data/results/film_rank_sweep.jsonl``.
+
+    Example:
+        >>> sizes = {"trainable_parameters": 73728, "adapter_bytes": 300000}
+        >>> rows = [{"rank": 8, "accuracy": accuracy, **sizes} for accuracy in (0.75, 0.25)]
+        >>> rank_summaries(rows)[0].accuracies, rank_summaries(rows)[0].mean_accuracy
+        ((0.25, 0.75), 0.5)
+    """
     summaries = []
     for rank in sorted({row["rank"] for row in rows}):
         chosen = [row for row in rows if row["rank"] == rank]
@@ -37,7 +48,14 @@ def rank_summaries(rows: Sequence[Mapping[str, Any]]) -> list[RankSummary]:
 
 
 def draw_ranks(summaries: Sequence[RankSummary], chosen: int | None = None) -> bytes:
-    """Draw accuracy over rank, every seed a dot, the chosen rank ringed; returns a PNG."""
+    """Draw accuracy over rank, every seed a dot, the chosen rank ringed; returns a PNG.
+
+    Example:
+        >>> from aigc_helpers.panels import rank_summaries
+        >>> rows = [{"rank": 8, "accuracy": 0.75, "trainable_parameters": 73728, "adapter_bytes": 300000}]
+        >>> draw_ranks(rank_summaries(rows), chosen=8)[:4]
+        b'\\x89PNG'
+    """
     figure, (axes,) = new_figure()
     for position, summary in enumerate(summaries):
         axes.plot([position] * len(summary.accuracies), summary.accuracies, "o", color="#56B4E9")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from ipywidgets import HTML, Button, FloatSlider, IntSlider, VBox
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 Write = Callable[[float, int, float], str]  # From temperature, top-k and top-p to a text.
 
@@ -25,8 +25,14 @@ def sampling_distribution(logits: torch.Tensor, temperature: float, top_k: int, 
 
     Returns:
         Shape (vocabulary,); 0 for the tokens left out, and 1 in sum.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([0.0, 0.0, 0.0, -9.0])
+        >>> sampling_distribution(logits, temperature=1.0, top_k=3, top_p=1.0)
+        tensor([0.3333, 0.3333, 0.3333, 0.0000])
     """
-    warpers = [TemperatureLogitsWarper(temperature)]
+    warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(temperature)]
     if top_k:
         warpers.append(TopKLogitsWarper(top_k))
     if top_p < 1:

@@ -9,7 +9,7 @@ from ipywidgets import HTML, FloatSlider, VBox
 from PIL.Image import Image
 
 from aigc_helpers.images import to_array
-from aigc_helpers.panels.img_element import img_element, png_of
+from aigc_helpers.panels.html_pictures import img_element, png_of
 
 Paint = Callable[[float], Sequence[Image]]  # From a scale to one picture per prompt.
 

@@ -16,7 +16,20 @@ SETTINGS = ("targets", "rank", "alpha", "learning_rate")
 
 
 def sweep_curves(rows: Rows, targets: str, rank: int) -> Curves:
-    """Return, for one rank and one choice of targets, the accuracy over the learning rate for each alpha."""
+    """Return, for one rank and one choice of targets, the accuracy over the learning rate for each alpha.
+
+    Args:
+        rows: of a grid, with the keys of ``data/results/lora_sweep.jsonl``.
+        targets: as the rows name them, such as ``"query, value"``.
+        rank: one of the rows'.
+
+    Example:
+        >>> tried = ((2e-3, 0.80), (5e-4, 0.75))
+        >>> setting = {"targets": "query, value", "rank": 8, "alpha": 16}
+        >>> rows = [{**setting, "learning_rate": rate, "accuracy": accuracy} for rate, accuracy in tried]
+        >>> sweep_curves(rows, "query, value", rank=8)
+        {16: [(0.0005, 0.75), (0.002, 0.8)]}
+    """
     chosen = [row for row in rows if row["targets"] == targets and row["rank"] == rank]
     return {
         alpha: sorted((row["learning_rate"], row["accuracy"]) for row in chosen if row["alpha"] == alpha)

@@ -79,6 +79,16 @@ def build(
     Raises:
         UnknownNameError: one of the names is no chapter.
         ReaderError: a source has a fault, or a cell failed. That chapter's older notebooks stay as they are.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("source").mkdir()
+        >>> _ = Path("source/90_mine.py").write_text('# %% [markdown] lang="en"\\n# # Mine\\n\\n'
+        ...     '# %% [markdown] lang="zh"\\n# # 我的\\n\\n# %%\\n1 + 1\\n', encoding="utf-8")
+        >>> build(["90"], execute=False, folder=Path())
+        [Built(chapter='90_mine', executed=False, changed=True)]
+        >>> sorted(path.as_posix() for path in Path().rglob("*.ipynb"))
+        ['90_mine.ipynb', 'zh/90_mine.ipynb']
     """
     folder = folder or in_checkout("chapters")
     built = []
@@ -101,6 +111,13 @@ def check(names: Iterable[str] | None = None, folder: Path | None = None) -> lis
 
     Raises:
         UnknownNameError: one of the names is no chapter.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("source").mkdir()
+        >>> _ = Path("source/90_mine.py").write_text('# %% [markdown] lang="en"\\n# # Mine\\n', encoding="utf-8")
+        >>> check(["90"], folder=Path())
+        ["source/90_mine.py, line 1: the English block '# Mine' has no Chinese block directly below it."]
     """
     folder = folder or in_checkout("chapters")
     problems = []
@@ -124,7 +141,8 @@ def assemble(chapter: Chapter, language: str) -> NotebookNode:
     """Return one language's notebook without outputs: prose chosen, placeholders filled, solutions taken out."""
     from nbformat import v4
 
-    cells, seen = [], {}
+    cells: list[NotebookNode] = []
+    seen: dict[str, int] = {}
     for cell in chapter.cells:
         if isinstance(cell, CodeCell):
             source = setup_cell() if "setup" in cell.tags else stub_source(cell)
@@ -190,7 +208,10 @@ def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def new_client(
-    notebook: NotebookNode, folder: Path, timeout: int = CELL_TIMEOUT, **hooks: Callable[..., None]
+    notebook: NotebookNode,
+    folder: Path,
+    timeout: int = CELL_TIMEOUT,
+    **hooks: Any,  # noqa: ANN401 - nbclient's own: functions that it calls with the cell
 ) -> NotebookClient:
     """Return an nbclient that executes ``notebook`` with ``folder`` as the current one; a failing cell stops it.
 
@@ -298,7 +319,9 @@ def warnings_on_stderr(notebook: NotebookNode) -> list[str]:
 
 def _describe_failure(notebook: NotebookNode, started: Sequence[int], error: Exception) -> str:
     """Return one line: which cell failed (``started`` holds the indices of the cells begun so far), and with what."""
-    what = _first_line(f"{error.ename}: {error.evalue}" if hasattr(error, "ename") else f"{error}")
+    from nbclient.exceptions import CellExecutionError
+
+    what = _first_line(f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else f"{error}")
     what = what or type(error).__name__
     if not started:
         return f"the kernel did not start: {what}"

@@ -142,7 +142,7 @@ def _make_self_contained(soup: BeautifulSoup, folder: Path) -> None:
     for element in soup.select("script, link, iframe[src^=http], object, embed"):
         element.decompose()
     for image in soup.select("img"):
-        source = image.get("src", "")
+        source = str(image.get("src", ""))
         if source.startswith("data:"):
             continue
         file = folder / unquote(source)
@@ -150,6 +150,6 @@ def _make_self_contained(soup: BeautifulSoup, folder: Path) -> None:
         if not re.match(r"\w+:|//", source) and file.is_file() and kind:
             image["src"] = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
         else:
-            image.replace_with(image.get("alt") or source)
+            image.replace_with(str(image.get("alt") or source))
     for link in soup.select("a[href]"):
-        link["href"] = re.sub(r"^((?:\.\./|zh/|\./)*\d\d_\w+)\.ipynb(#.*)?$", r"\1.html\2", link["href"])
+        link["href"] = re.sub(r"^((?:\.\./|zh/|\./)*\d\d_\w+)\.ipynb(#.*)?$", r"\1.html\2", str(link["href"]))

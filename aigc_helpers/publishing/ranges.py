@@ -1,9 +1,9 @@
 """Ranges that hold on other machines: each chapter run several times, and its ranges held against what was found.
 
 A trained or sampled number differs between processors, numbers of threads, seeds and versions of the libraries. A range
-that was set by looking at one run fails on the next machine. ``measure`` runs a chapter with other seeds, on one and
-on two threads, and keeps every checked value in ``data/results/ranges/NN.jsonl``; ``problems`` holds the ranges of the
-stored notebooks against them.
+that was set by looking at one run fails on the next machine. ``measure_ranges`` runs a chapter with other seeds, on one
+and on two threads, and keeps every checked value in ``data/results/ranges/NN.jsonl``; ``range_problems`` holds the
+ranges of the stored notebooks against them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Run:
         return self.python, self.torch, self.plan
 
 
-def measure(
+def measure_ranges(
     names: Iterable[str] | None = None, runs: int = RUNS, folder: Path | None = None, stored: Path | None = None
 ) -> Iterator[tuple[str, Run]]:
     """Run chapters as often as it takes until ``runs`` runs with these libraries are stored; yield each new run.
@@ -116,6 +116,13 @@ def measure(
 
     Raises:
         UnknownNameError: one of the names is no chapter; nothing was run.
+
+    Example:
+        >>> for chapter, run in measure_ranges(["chapter five"], runs=6):
+        ...     print(chapter, run.plan.seeds, len(run.values))
+        Traceback (most recent call last):
+        ...
+        aigc_helpers.errors.UnknownNameError: there is no chapter 'chapter five'. Valid: ...
     """
     folder, stored = folder or in_checkout("chapters"), stored or in_checkout(STORED)
     chapters = [read_chapter(path) for path in find_chapters(names, folder)]
@@ -323,7 +330,7 @@ def unique_labels(labels: Sequence[str]) -> list[str]:
     return unique
 
 
-def problems(
+def range_problems(
     names: Iterable[str] | None = None,
     folder: Path | None = None,
     stored: Path | None = None,
@@ -338,6 +345,12 @@ def problems(
 
     Raises:
         UnknownNameError: one of the names is no chapter.
+
+    Example:
+        >>> range_problems(["chapter five"])
+        Traceback (most recent call last):
+        ...
+        aigc_helpers.errors.UnknownNameError: there is no chapter 'chapter five'. Valid: ...
     """
     folder, stored, found = folder or in_checkout("chapters"), stored or in_checkout(STORED), []
     listed = stored / "not_about_training.json"

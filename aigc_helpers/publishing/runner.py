@@ -98,6 +98,13 @@ def run(
         UnknownNameError: one of the names is no chapter; nothing was run.
         ReaderError: a source has a fault, or this machine has no loopback interface; nothing was run. Or the build
             folder cannot be written; what was finished before stays.
+
+    Example:
+        >>> for result in run(["chapter five"]):
+        ...     print(result.chapter, result.passed)
+        Traceback (most recent call last):
+        ...
+        aigc_helpers.errors.UnknownNameError: there is no chapter 'chapter five'. Valid: ...
     """
     folder = folder or in_checkout("chapters")
     build_folder = build_folder or in_checkout("build")
@@ -230,6 +237,12 @@ def closing_table(results: Sequence[ChapterResult], seconds: float) -> str:
     Args:
         results: the chapters that were finished.
         seconds: how long all of it took; less than the sum where chapters ran side by side.
+
+    Example:
+        >>> from aigc_helpers.publishing import ChapterResult, Execution
+        >>> print(closing_table([ChapterResult("05_lora_on_bert", Execution(90.1, 1200, (), None))], 90.1))
+        chapter           seconds  peak memory  checks
+        05_lora_on_bert      90.1    1,200 MiB       0  ok
     """
     width = max([len("chapter"), *(len(result.chapter) for result in results)])
     lines = [f"{'chapter':<{width}}  {'seconds':>8}  {'peak memory':>11}  {'checks':>6}"]

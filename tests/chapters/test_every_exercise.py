@@ -26,7 +26,7 @@ exercises = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: 
 
 
 def names_before(chapter: Chapter, cell: CodeCell) -> dict[str, object]:
-    """Return what an exercise cell finds defined: what the cells before it import, and the module's stand-ins."""
+    """Return what an exercise cell finds defined: what the cells before it import, and nothing more."""
     names: dict[str, object] = {}
     before = chapter.code_cells[: chapter.code_cells.index(cell)]
     for earlier in before:
@@ -35,8 +35,7 @@ def names_before(chapter: Chapter, cell: CodeCell) -> dict[str, object]:
             for statement in ast.parse(earlier.source).body:
                 if isinstance(statement, (ast.Import, ast.ImportFrom)):
                     exec(compile(ast.Module([statement], []), "<imports>", "exec"), names)
-    stand_ins = getattr(exercise_module(chapter.number), "names_from_the_chapter", dict)
-    return {**names, **stand_ins()}
+    return names
 
 
 def answer_of(chapter: Chapter, index: int, source: str) -> tuple[str, object]:

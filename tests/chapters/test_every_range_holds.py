@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from aigc_helpers.publishing.ranges import problems
+from aigc_helpers.publishing.ranges import range_problems
 from aigc_helpers.publishing.source import chapter_paths
 
 
 @pytest.mark.parametrize("number", [path.stem[:2] for path in chapter_paths()])
 def test_every_range_holds(number: str):
-    found = problems([number])
+    found = range_problems([number])
     assert not found, "\n".join(found)

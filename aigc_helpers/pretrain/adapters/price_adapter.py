@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import set_seed
@@ -54,15 +55,16 @@ def build_price_adapter(target: Path = ADAPTER_FOLDER, settings: FitSettings = S
     tokenizer.add_tokens(list(RELATIVES))
     with quiet("transformers"):
         base.resize_token_embeddings(len(tokenizer))
-    rows = base.get_input_embeddings().weight.data
+    rows = base.get_input_embeddings().get_parameter("weight").data
+    numbers = tokenizer.get_vocab()
     for token, relative in RELATIVES.items():
-        rows[tokenizer.convert_tokens_to_ids(token)] = rows[tokenizer.convert_tokens_to_ids(relative)]
+        rows[numbers[token]] = rows[numbers[relative]]
     config = LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,
         r=RANK,
         lora_alpha=2 * RANK,
         target_modules=TARGET_MODULES,
-        trainable_token_indices={"shared": tokenizer.convert_tokens_to_ids(list(RELATIVES))},
+        trainable_token_indices={"shared": [numbers[token] for token in RELATIVES]},
     )
     model = get_peft_model(base, config)
     pairs = [*draw_pairs("price", "train", PRICES), *draw_pairs("old", "train", OLD_PAIRS)]
@@ -71,7 +73,8 @@ def build_price_adapter(target: Path = ADAPTER_FOLDER, settings: FitSettings = S
     model.peft_config["default"].base_model_name_or_path = "t5"
     save_adapter(model, target)
     export(target, tokenizer)
-    figures = evaluate_translator(model.eval(), tokenizer, 200)["price"]
+    translator: Any = model.eval()  # PEFT hands on whatever the model itself is asked for.
+    figures = evaluate_translator(translator, tokenizer, 200)["price"]
     scores = ", ".join(f"BLEU into {language} {row['bleu']['mean']:.1f}" for language, row in figures.items())
     size = sum(path.stat().st_size for path in target.iterdir() if path.name != "README.md")
     return f"{target}: {result}; {scores}; {size:,} bytes"

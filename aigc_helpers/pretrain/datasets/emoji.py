@@ -93,8 +93,9 @@ def build_emoji(target: Path = DATA / "emoji", packages: Path = DEFAULT_FOLDER) 
         if not english or not chinese:
             left_out[concept] = "the package emoji has no name for it"
             continue
-        drawings = {style: _draw(icon_set, concept, MARGINS[style]) for style, icon_set in sets.items()}
-        faulty = [style for style, png in drawings.items() if png is None]
+        tried = {style: _draw(icon_set, concept, MARGINS[style]) for style, icon_set in sets.items()}
+        drawings = {style: png for style, png in tried.items() if png is not None}
+        faulty = [style for style in tried if style not in drawings]
         if faulty:
             left_out[concept] = f"cannot be drawn in {', '.join(faulty)}"
             continue
@@ -202,8 +203,10 @@ def _smallest(png: bytes) -> bytes:
     if colours is None:
         picture.save(encoded, "PNG", optimize=True)
     else:
-        # Transparent colours first: the file then lists the opacity of those alone.
-        palette = sorted((colour for _, colour in colours), key=lambda colour: (colour[3], colour))
+        # Transparent colours first: the file then lists the opacity of those alone. In RGBA each colour is a tuple.
+        palette = sorted(
+            (colour for _, colour in colours if isinstance(colour, tuple)), key=lambda colour: (colour[3], colour)
+        )
         place = {colour: index for index, colour in enumerate(palette)}
         pixels = picture.tobytes()
         indices = bytes(place[tuple(pixels[start : start + 4])] for start in range(0, len(pixels), 4))

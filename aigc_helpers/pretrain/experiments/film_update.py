@@ -46,7 +46,7 @@ def build_film_update() -> str:
     """Train once, and store what data/results lacks; returns a closing line."""
     tuned = fine_tuned_bert()
     updates = encoder_updates(tuned)
-    whole = {name: tuned.get_submodule(name).weight.detach().clone() for name in updates}
+    whole = {name: tuned.get_parameter(f"{name}.weight").detach().clone() for name in updates}
 
     def spectrum(module: str) -> Row:
         values = torch.linalg.svdvals(updates[module]).tolist()
@@ -55,7 +55,7 @@ def build_film_update() -> str:
     def judge(rank: int) -> Row:
         with torch.no_grad():
             for name, update in updates.items():
-                tuned.get_submodule(name).weight.copy_(whole[name] - update + truncated(update, rank))
+                tuned.get_parameter(f"{name}.weight").copy_(whole[name] - update + truncated(update, rank))
         right = right_answers(tuned, "test")
         return {"accuracy": sum(right) / len(right)}
 

@@ -102,7 +102,7 @@ def _quantised_weights(model: torch.nn.Module) -> list[torch.Tensor]:
 
 def _loraplus(model: torch.nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     return create_loraplus_optimizer(
-        model=model,
+        model=model,  # type: ignore[arg-type]  # It asks for a PeftModel, and looks at parameters alone.
         optimizer_cls=torch.optim.AdamW,
         lr=settings.learning_rate,
         loraplus_lr_ratio=LORAPLUS_RATIO,

@@ -144,7 +144,8 @@ class _Studio:
     def run_style(self, run: StyleRun, probe: _StyleProbe) -> tuple[list[dict[str, Any]], Image.Image]:
         asked = self._facts("fluent", self.test_concepts, _BACKGROUNDS * len(self.test_concepts))
         watched = [Facts(self.known.number_of[name], "fluent", colour) for name, colour in _WATCHED]
-        figures, strips = [], []
+        figures: list[dict[str, Any]] = []
+        strips: list[np.ndarray] = []
 
         def evaluate(scale: float = 1.0) -> dict[str, float]:
             pictures = self._draw(asked)

@@ -114,7 +114,7 @@ def build_model(seed: int) -> AutoencoderKL:
     return model
 
 
-def reconstruction_loss(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+def reconstruction_loss(model: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """Return the squared error of the reconstruction, plus a little of the KL divergence from a unit Gaussian.
 
     As in Rombach et al. 2022, without the discriminator and the perceptual part: flat drawings need neither.
@@ -167,7 +167,9 @@ def _start_from_mean_colours(model: AutoencoderKL) -> None:
 def _carry(convolution: torch.nn.Conv2d) -> None:
     """Let the carried channels pass as they are."""
     carried = min(_CARRIED, convolution.in_channels)
-    convolution.weight[:_CARRIED], convolution.bias[:_CARRIED] = 0, 0
+    convolution.weight[:_CARRIED] = 0
+    if convolution.bias is not None:
+        convolution.bias[:_CARRIED] = 0
     middle = convolution.kernel_size[0] // 2
     for channel in range(carried):
         convolution.weight[channel, channel, middle, middle] = 1

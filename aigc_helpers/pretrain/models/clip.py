@@ -110,7 +110,7 @@ class CaptionedPictures:
             furthest = self.variation.moved
             by = generator.integers(-furthest, furthest + 1, size=2)
             moved = np.roll(self.emoji.drawings[concept, style], by, axis=(0, 1))
-            pictures.append(lay_on(moved, self._shade(colour, generator)))
+            pictures.append(lay_on(moved, self._shade(colour, generator).tolist()))
             token_ids.append(self._token_ids(concept, STYLES[style], colour, language))
             colours.append(COLOURS.index(colour))
         pixels = to_pixels(np.stack(pictures))
@@ -151,13 +151,15 @@ class Prototypes(torch.nn.Module):
     away after training.
     """
 
+    never_shown: torch.Tensor
+
     def __init__(self, clip: CLIPModel, emoji: EmojiSet) -> None:
         """Take the CLIP, and the emoji for the number of concepts."""
         super().__init__()
         self.clip = clip
         self.prototypes = torch.nn.ParameterDict(
             {
-                fact: torch.nn.Parameter(torch.randn(count, clip.config.projection_dim))
+                fact: torch.nn.Parameter(torch.randn(count, clip.visual_projection.out_features))
                 for fact, count in (("concepts", len(emoji.names)), ("styles", len(STYLES)), ("colours", len(COLOURS)))
             }
         )
@@ -186,6 +188,9 @@ class FinishedCaptions(torch.nn.Module):
     With the text half at rest the embeddings of all captions are known once and for all, so that every picture can be
     compared with all of them and not with a batch's alone (after Zhai et al. 2022, "LiT", who lock the other half).
     """
+
+    captions: torch.Tensor
+    never_shown: torch.Tensor
 
     def __init__(self, clip: CLIPModel, emoji: EmojiSet, tokenizer: PreTrainedTokenizerFast) -> None:
         """Freeze the text half, and embed every caption of the emoji."""

@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=torch.nn.Module)
 class Savable(Protocol):
     """Whatever transformers or diffusers can save: a model, a tokenizer, a whole pipeline."""
 
-    def save_pretrained(self, folder: str | Path) -> object:
+    def save_pretrained(self, folder: str | Path, /) -> object:
         """Write its files."""
 
 

@@ -95,7 +95,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> GPT2LMHeadMode
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        loss_type="ForCausalLM",
+        loss_type="ForCausalLM",  # type: ignore[call-arg]  # One of its **kwargs.
     )
     return GPT2LMHeadModel(config)
 

@@ -82,7 +82,7 @@ def build_sd(target: Path = SD_FOLDER, settings: FitSettings = SETTINGS) -> FitR
     autoencoder = build_autoencoder(emoji)
     device = current_profile().device
     text_encoder = CLIPTextModel.from_pretrained(CLIP_FOLDER, dtype=torch.float32, use_safetensors=True)
-    text_encoder.to(device).eval()
+    text_encoder.to(device).eval()  # type: ignore[arg-type]  # transformers' wrapper around to() loses self.
     tokenizer = AutoTokenizer.from_pretrained(CLIP_FOLDER)
     concepts = base_concepts(emoji, device)
     training = training_batches(emoji.only(concepts), autoencoder, text_encoder, tokenizer, settings.seed)

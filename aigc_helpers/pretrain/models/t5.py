@@ -83,7 +83,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> T5ForCondition
         dropout_rate=0.0,  # The grammar has no noise to be memorised.
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,  # type: ignore[call-arg]  # One of its **kwargs.
     )
     return T5ForConditionalGeneration(config)
 

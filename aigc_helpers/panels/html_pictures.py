@@ -16,13 +16,23 @@ def img_element(png: bytes, alt: str, style: str = "") -> str:
         png: the bytes of a PNG file.
         alt: what a reader who cannot see the picture needs to know.
         style: CSS, if any.
+
+    Example:
+        >>> img_element(b"...", alt="a tiger", style="width: 64px")
+        '<img alt="a tiger" src="data:image/png;base64,Li4u" style="width: 64px">'
     """
     styled = f' style="{style}"' if style else ""
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{b64encode(png).decode()}"{styled}>'
 
 
 def png_of(picture: Image) -> bytes:
-    """Return a picture as the bytes of a PNG file."""
+    """Return a picture as the bytes of a PNG file.
+
+    Example:
+        >>> from PIL import Image
+        >>> png_of(Image.new("RGB", (64, 64), "white"))[:4]
+        b'\\x89PNG'
+    """
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
