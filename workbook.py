@@ -293,7 +293,7 @@ def follow(command: list, describe: collections.abc.Callable) -> int:
 def end(process: subprocess.Popen) -> None:
     """Let a process that has got the same Ctrl-C put its things in order; kill it if it does not go."""
     try:
-        process.wait(timeout=5)
+        process.wait(timeout=20)  # A run ends its kernels and prints what was finished.
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         process.kill()
         process.wait()
@@ -362,9 +362,11 @@ def in_environment(module: str, *arguments: str) -> list:
 def run_in(*command: str) -> int:
     """Run a command in the repository; returns its exit status."""
     sys.stdout.flush()
+    process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, AIGC_COMMAND="python workbook.py"))
     try:
-        return subprocess.call(command, cwd=ROOT)
+        return process.wait()
     except KeyboardInterrupt:
+        end(process)
         return 130
 
 

@@ -38,7 +38,7 @@ def writing_errors_explained(target: Path) -> Iterator[None]:
             raise
         raise ReaderError(
             f"could not write {target} ({os.strerror(error.errno or 0)}). {remedy}, then run the same command again. "
-            "(AIGC_HOME names the folder for installed models.) Nothing was changed."
+            "(AIGC_HOME names the folder for installed models.) That file or folder is as it was."
         ) from error
 
 

@@ -333,6 +333,38 @@ def test_ctrl_c_in_the_set_up_stops_pip_and_says_so_in_one_sentence(tmp_path: Pa
     assert (tmp_path / "tidied").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there a console, not a signal, carries Ctrl-C")
+def test_ctrl_c_in_a_command_waits_for_what_it_still_has_to_say(tmp_path: Path) -> None:
+    # A command that prints its closing table two seconds after the interruption, as a run does that ends its kernels.
+    command = """
+import pathlib, sys, time
+pathlib.Path("started").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(2)
+    print("the closing table")
+    sys.exit(130)
+"""
+    workbook = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import workbook; workbook.ROOT = {str(tmp_path)!r}"
+    )
+    program = f"{workbook}; sys.exit(workbook.run_in(sys.executable, '-c', {command!r}))"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "the closing table\n")
+
+
 def git(folder: Path, *arguments: str, at: int = 0) -> None:
     dates = {"GIT_AUTHOR_DATE": f"@{at} +0000", "GIT_COMMITTER_DATE": f"@{at} +0000"}
     named = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]

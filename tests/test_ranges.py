@@ -14,6 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from aigc_helpers.cli import main
+from aigc_helpers.errors import ReaderError
 from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.publishing.builder import build
 from aigc_helpers.publishing.ranges import (
@@ -189,6 +191,53 @@ expect(shown(), LOW, HIGH, "the weight")
     before, _, after = path.read_text().partition("torch.manual_seed(0)")
     path.write_text(before + code + after)
     assert fingerprint(read_chapter(path)) == "c130eccc18ee9d6a"
+
+
+@pytest.mark.parametrize("damage", ["", '{"seeds": 0', '{"seeds": 0}', "[]"])
+def test_a_damaged_line_is_named_and_the_advice_mends_it(tmp_path: Path, damage: str):
+    chapters = chapter_with(tmp_path, 4.7, 5.3)
+    stored = stored_runs(chapters, VALUES)
+    lines = (stored / "98.jsonl").read_text().splitlines()
+    (stored / "98.jsonl").write_text("\n".join([lines[0], damage, *lines[1:]]))
+    with pytest.raises(ReaderError, match=r"98\.jsonl, line 2 is no stored run .* Delete that line, then run: aigc"):
+        found(chapters, stored)
+    (stored / "98.jsonl").write_text("\n".join(lines))
+    assert found(chapters, stored) == []
+
+
+def test_a_damaged_list_of_exemptions_is_named(tmp_path: Path):
+    chapters = chapter_with(tmp_path, 4.7, 5.3)
+    stored = stored_runs(chapters, VALUES)
+    (stored / "not_about_training.json").write_text("{")
+    with pytest.raises(ReaderError, match=r"not_about_training\.json is damaged .* git checkout -- data"):
+        found(chapters, stored)
+
+
+@pytest.mark.parametrize("notebook", [None, "nothing", '{"cells": 3}', '{"cells": []}', '{"cells": [1]}'])
+def test_a_notebook_that_shows_fewer_ranges_than_its_source_asks_for_is_named(tmp_path: Path, notebook: str | None):
+    chapters = chapter_with(tmp_path, 4.7, 5.3)
+    path = chapters / f"{NAME}.ipynb"
+    path.unlink()
+    if notebook is not None:
+        path.write_text(notebook, encoding="utf-8")
+    (problem,) = found(chapters, stored_runs(chapters, VALUES))
+    assert problem.startswith(f"{NAME}: its notebook is missing, damaged or older than its source: it shows 0 ranges")
+    assert problem.endswith("Run: aigc build 98")
+    build(folder=chapters, execute=False)  # The advice: no notebook, however damaged, stops the builder.
+    assert len(json.loads(path.read_text(encoding="utf-8"))["cells"]) > 1
+
+
+def test_runs_that_are_missing_are_not_called_old(tmp_path: Path):
+    chapters = chapter_with(tmp_path, 4.7, 5.3)
+    (problem,) = found(chapters, tmp_path / "nothing stored")
+    assert "0 runs are stored for its ranges (3 are needed)" in problem
+
+
+@pytest.mark.parametrize("runs", ["0", "-1", "six"])
+def test_runs_are_a_whole_number_of_at_least_one(runs: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main(["ranges", "98", f"--runs={runs}"])
+    assert stopped.value.code == 2 and "no whole number of at least 1" in capsys.readouterr().err
 
 
 def test_equal_labels_are_counted():

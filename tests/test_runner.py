@@ -165,7 +165,12 @@ def test_a_dead_kernel_is_an_error_of_its_chapter(miniature: Path, tmp_path: Pat
     source(miniature, "# %%\nimport os\nos.write(2, b'out of memory\\n')\nos._exit(1)\n")
     (result,) = run(None, tmp_path / "build", miniature)
     assert "died" in result.execution.error.lower() and "out of memory" in result.execution.error
-    assert (tmp_path / "build" / f"{NAME}.html").is_file()
+    for page, said in (
+        (f"{NAME}.html", "This chapter stopped before its end:"),
+        (f"zh/{NAME}.html", "本章没有运行完："),
+    ):
+        stopped = soup_of(tmp_path / "build" / page).select_one(".stopped").get_text()
+        assert stopped.startswith(said) and "out of memory" in stopped
 
 
 def test_a_cell_that_is_meant_to_raise_and_does_not_fails_its_chapter(miniature: Path, tmp_path: Path):
@@ -189,6 +194,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_finished(
     monkeypatch.setattr(Path, "write_text", no_room_for_the_last)
     results = run(None, tmp_path / "build", miniature)
     assert next(results).passed
+    assert next(results).chapter == "99_last"  # It has run, and is in the table.
     with pytest.raises(ReaderError, match="The disk is full"):
         next(results)
     assert sorted(path.name for path in (tmp_path / "build").glob("*.html")) == [f"{NAME}.html", "index.html"]
@@ -225,6 +231,42 @@ def test_a_run_that_is_left_early_leaves_no_kernel_behind(miniature: Path, tmp_p
     next(results)
     results.close()
     assert not mark.exists() or not psutil.pid_exists(int(mark.read_text()))
+
+
+def test_a_chapter_that_is_stopped_half_way_leaves_its_earlier_page(miniature: Path, tmp_path: Path):
+    source(miniature, "# %%\n1 + 1\n")
+    endless = miniature / "source" / "99_endless.py"
+    endless.write_text("# %%\n2 + 2\n", encoding="utf-8")
+    assert all(result.passed for result in run(None, tmp_path / "build", miniature))
+    before = (tmp_path / "build" / "99_endless.html").read_bytes()
+    endless.write_text("# %%\nprint('half')\n\n# %%\nimport time\ntime.sleep(600)\n", encoding="utf-8")
+    results = run(None, tmp_path / "build", miniature)
+    next(results)
+    results.close()
+    assert (tmp_path / "build" / "99_endless.html").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mark = tmp_path / "ran"
+    source(miniature, f"# %%\nimport pathlib\npathlib.Path({str(mark)!r}).touch()\n")
+    make = Path.mkdir
+
+    def read_only(path: Path, *arguments, **options):
+        if path == tmp_path / "build":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return make(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(ReaderError, match="read-only"):
+        next(run(None, tmp_path / "build", miniature))
+    assert not mark.exists()
+
+
+def test_chapters_that_were_asked_for_and_not_finished_are_counted():
+    finished = [ChapterResult("00_start_here", Execution(1, None, (), None))]
+    assert closing_table(finished, 1, asked=3).splitlines()[-1].endswith("1 of 3 passed")
 
 
 def test_the_closing_table_says_how_each_chapter_went():

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
+from aigc_helpers.cli.usage import as_typed
 from aigc_helpers.colab import hide_old_torchao
 from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
 from aigc_helpers.paths import in_checkout, only_the_package_is_here
 from aigc_helpers.project import find_checkout, read_project
 
+# What the extra "book" of pyproject.toml brings.
+_BOOK_PACKAGES = {"bs4", "ipykernel", "jupytext", "nbclient", "nbconvert", "nbformat"}
 _API = "api"  # In place of chapters.
 
 
@@ -29,19 +32,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except (UnknownNameError, WrongUsageError) as error:
-        print(f"aigc: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error), 2)
     except ReaderError as error:
-        print(f"aigc: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), 1)
+    except ModuleNotFoundError as error:
+        if error.name not in _BOOK_PACKAGES:
+            raise
+        return _failed(
+            f'{error.name} is not installed here, and making the book needs it. Run: pip install -e ".[book]", or let '
+            "the bootstrap do it: python workbook.py run",
+            1,
+        )
     except KeyboardInterrupt:
-        print("aigc: stopped. Run the same command again to go on.", file=sys.stderr)
-        return 130
+        return _failed("stopped. What was finished is kept; run the same command again.", 130)
     except BrokenPipeError:
         # Python flushes standard output once more on its way out; give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print("aigc: the program that read this output stopped reading before the end.", file=sys.stderr)
         return 1
+
+
+def _failed(text: str, status: int) -> int:
+    print(f"aigc: {as_typed(text, _parsers()[1])}", file=sys.stderr)
+    return status
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -156,7 +169,7 @@ def _build(options: argparse.Namespace) -> int:
     if options.check:
         problems = check(options.chapters or None)
         for problem in problems:
-            print(f"✗ {problem}")
+            print(f"✗ {as_typed(problem, _parsers()[1])}")
         print(f"{len(problems)} problems." if problems else "✓ every notebook is what its source gives.")
         return 1 if problems else 0
     for built in build(options.chapters or None, execute=options.execute or None, report=print):
@@ -167,15 +180,16 @@ def _build(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     import time
 
-    from aigc_helpers.publishing import closing_table, run
+    from aigc_helpers.publishing import closing_table, find_chapters, run
 
+    asked = len(find_chapters(options.chapters or None, in_checkout("chapters")))
     begun, results = time.monotonic(), []
     try:
         for result in run(options.chapters or None):
             results.append(result)
     finally:  # A full disk or Ctrl-C stops a run; what was finished is said, too.
         if results:
-            print(closing_table(results, time.monotonic() - begun))
+            print(closing_table(results, time.monotonic() - begun, asked))
     return 0 if all(result.passed for result in results) else 1
 
 

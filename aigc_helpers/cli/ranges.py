@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from aigc_helpers.cli.usage import as_typed, whole_number
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser of ``aigc``."""
     parser = commands.add_parser("ranges", help="run chapters with other seeds and threads, and check their ranges")
     parser.add_argument("chapters", nargs="*", help="chapter numbers, such as 05; all by default")
-    parser.add_argument("--runs", type=int, default=None, help="runs for each chapter (6)")
+    parser.add_argument("--runs", type=whole_number, help="runs for each chapter (6)")
     parser.add_argument("--check", action="store_true", help="run nothing: only say which ranges do not hold")
     parser.set_defaults(function=_ranges)
 
@@ -26,6 +28,8 @@ def _ranges(options: argparse.Namespace) -> int:
             failed |= bool(run.errors)
     found = range_problems(options.chapters or None)
     for problem in found:
-        print(problem)
-    print(f"{len(found)} problems." if found else "Every range holds the values that were measured.")
+        print(as_typed(problem, ["ranges", "build"]))
+    if failed:
+        print("Some runs failed: the ranges were held against the others only.")
+    print(f"{len(found)} problems." if found else "Every range holds the values that are stored.")
     return 1 if found or failed else 0

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import os
 import re
+import socket
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
@@ -99,6 +100,7 @@ def build(
         clean(notebook)  # someone may have run the stored notebook and saved it
         executed = not kept and execute is not False
         if executed:
+            refuse_without_loopback()
             if report:
                 report(f"{chapter.name}: executing {len(chapter.code_cells)} code cells …")
             execute_for_storing(chapter, notebook, folder)
@@ -173,7 +175,7 @@ def read_notebook(path: Path) -> NotebookNode | None:
 
     try:
         return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError, AttributeError, KeyError):
+    except (OSError, ValueError, nbformat.ValidationError, AttributeError, KeyError, TypeError):
         return None
 
 
@@ -205,6 +207,18 @@ def copy_outputs(source: NotebookNode, target: NotebookNode) -> bool:
 
 def _code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def refuse_without_loopback() -> None:
+    """A kernel and whoever runs it talk through 127.0.0.1; where that is missing, they wait for a minute in vain."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), 5):
+            pass
+    except OSError as error:
+        raise ReaderError(
+            f"this machine cannot reach itself at 127.0.0.1 ({error.strerror or error}), and Jupyter's kernels need "
+            "that. Bring the loopback interface up (Linux: ip link set lo up), or let the firewall admit 127.0.0.1."
+        ) from error
 
 
 def new_client(

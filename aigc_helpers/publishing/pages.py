@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 HTML_LANGUAGE = {"en": "en", "zh": "zh-Hans"}
+_STOPPED = {"en": "This chapter stopped before its end:", "zh": "本章没有运行完："}
 
 # nbconvert's basic template, with the alt text that it leaves out on SVG.
 _TEMPLATE = """\
@@ -45,6 +46,7 @@ pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; line-height: 1.45; }
 .input_area div.highlight { border: 0; margin: 0; background: none; }
 .output_area { border-left: 3px solid var(--line); margin: .3rem 0; padding-left: .3rem; overflow-x: auto; }
 .output_error { border-left: 3px solid #c33; }
+.stopped { border: 1px solid #c33; padding: .5rem .8rem; }
 table { border-collapse: collapse; margin: .8rem 0; }
 th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: right; }
 .text_cell_render th, .text_cell_render td { text-align: left; }
@@ -57,7 +59,7 @@ a.anchor-link { text-decoration: none; margin-left: .3rem; opacity: .3; }
 """
 
 
-def notebook_page(notebook: NotebookNode, title: str, language: str, folder: Path) -> str:
+def notebook_page(notebook: NotebookNode, title: str, language: str, folder: Path, error: str | None = None) -> str:
     """Return the page of one executed notebook.
 
     Args:
@@ -65,6 +67,7 @@ def notebook_page(notebook: NotebookNode, title: str, language: str, folder: Pat
         title: the page's title, as plain text.
         language: ``"en"`` or ``"zh"``; becomes the page's ``lang`` attribute.
         folder: the folder that relative links in the Markdown start from; pictures found there are embedded.
+        error: what stopped the chapter, in one line; the page begins with it.
     """
     from bs4 import BeautifulSoup
     from nbconvert import HTMLExporter
@@ -90,7 +93,8 @@ def notebook_page(notebook: NotebookNode, title: str, language: str, folder: Pat
     body, _ = exporter.from_notebook_node(notebook)
     soup = BeautifulSoup(body, "html.parser")
     _make_self_contained(soup, folder)
-    return page(title, HTML_LANGUAGE[language], str(soup), _colours_of_code())
+    stopped = f'<p class="stopped"><strong>{_STOPPED[language]}</strong> {html.escape(error)}</p>\n' if error else ""
+    return page(title, HTML_LANGUAGE[language], stopped + str(soup), _colours_of_code())
 
 
 def page(title: str, language: str, body: str, style: str = "") -> str:

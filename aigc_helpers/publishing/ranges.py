@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import write_text
 from aigc_helpers.notebook import MEASURE_VARIABLE
 from aigc_helpers.paths import in_checkout
@@ -33,6 +34,7 @@ from aigc_helpers.publishing.builder import (
     kernel_environment,
     notebook_file,
     read_notebook,
+    refuse_without_loopback,
 )
 from aigc_helpers.publishing.runner import (
     THREADS_VARIABLE,
@@ -144,11 +146,12 @@ def _identity(plan: Plan) -> tuple[str, str, Plan]:
 def _run_and_store(tasks: Sequence[tuple[Chapter, Plan]], folder: Path, stored: Path) -> Iterator[tuple[str, Run]]:
     if not tasks:
         return
+    refuse_without_loopback()
 
     def work(task: tuple[Chapter, Plan], progress: Callable[[], None], stop: threading.Event) -> tuple[Chapter, Run]:
         return task[0], _run(*task, folder, progress, stop)
 
-    cells = sum(len(chapter.code_cells) for chapter, _ in tasks)
+    cells = sum(len(chapter.code_cells) + 1 for chapter, _ in tasks)  # one more: it sets seeds and counts steps
     at_once, _ = division_of_labour(len(tasks))
     for chapter, run in side_by_side(work, tasks, at_once, cells):
         if not run.errors:
@@ -268,12 +271,23 @@ def _parsed(source: str) -> ast.Module:
 
 
 def current_runs(chapter: Chapter, stored: Path | None = None) -> list[Run]:
-    """Return the stored runs of the chapter as it is now."""
+    """Return the stored runs of the chapter as it is now.
+
+    Raises:
+        ReaderError: one of the lines is damaged; the message says which.
+    """
     path = (stored or in_checkout(STORED)) / f"{chapter.number}.jsonl"
     if not path.is_file():
         return []
-    runs = [_read(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    code = fingerprint(chapter)
+    runs, code = [], fingerprint(chapter)
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            runs.append(_read(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ReaderError(
+                f"{path}, line {number} is no stored run ({first_line(error)}). Delete that line, then run: "
+                f"aigc ranges {chapter.number}"
+            ) from error
     return [run for run in runs if run.code == code]
 
 
@@ -309,15 +323,22 @@ class Range:
 
 def shown_ranges(notebook: NotebookNode) -> list[Range]:
     """Return every range that stands in the outputs of a notebook, in their order."""
+    found = shown_values(notebook)
+    labels = unique_labels([label for label, *_ in found])
+    return [Range(label, low, high) for label, (_, _, low, high) in zip(labels, found, strict=True)]
+
+
+def shown_values(notebook: NotebookNode) -> list[tuple[str, float, float, float]]:
+    """Return label, value, low and high of each check of a range in the outputs of a notebook, in their order."""
     found = []
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             for line in output.get("text", "").splitlines():
                 match = _SHOWN.match(line)
                 if match:
-                    found.append((match["label"], float(match["low"]), float(match["high"])))
-    labels = unique_labels([label for label, _, _ in found])
-    return [Range(label, low, high) for label, (_, low, high) in zip(labels, found, strict=True)]
+                    value, low, high = (float(match[name].replace(",", "")) for name in ("value", "low", "high"))
+                    found.append((match["label"], value, low, high))
+    return found
 
 
 def unique_labels(labels: Sequence[str]) -> list[str]:
@@ -354,15 +375,36 @@ def range_problems(
     """
     folder, stored, found = folder or in_checkout("chapters"), stored or in_checkout(STORED), []
     listed = stored / "not_about_training.json"
-    not_about_training = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
+    try:
+        not_about_training = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
+    except ValueError as error:
+        raise ReaderError(
+            f"{listed} is damaged ({first_line(error)}). Restore it: git checkout -- {STORED}/{listed.name}"
+        ) from error
     for path in find_chapters(names, folder):
         chapter = read_chapter(path)
         notebook = read_notebook(notebook_file(folder, chapter.name, "en"))
-        ranges = shown_ranges(notebook) if notebook else []
-        if ranges:
+        try:
+            ranges = shown_ranges(notebook) if notebook else []
+        except (AttributeError, KeyError, TypeError):  # JSON, but no notebook's
+            ranges = []
+        asked = sum(_asks_for_a_range(cell.source) for cell in chapter.code_cells)
+        if len(ranges) < asked:
+            found.append(
+                f"{chapter.name}: its notebook is missing, damaged or older than its source: it shows {len(ranges)} "
+                f"ranges, and {asked} cells ask for one. Run: aigc build {chapter.number}"
+            )
+        elif ranges:
             exempt = not_about_training.get(chapter.number, ())
             found += [f"{chapter.name}: {each}" for each in _problems_of(chapter, ranges, stored, exempt)]
     return found
+
+
+def _asks_for_a_range(source: str) -> bool:
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "expect"
+        for node in ast.walk(_parsed(source))
+    )
 
 
 def _problems_of(
@@ -372,7 +414,9 @@ def _problems_of(
     runs = current_runs(chapter, stored)
     trained = [run for run in runs if run.plan.trained]
     if len(trained) < ENOUGH:
-        reason = "its code is newer than the stored ones" if not runs else f"{ENOUGH} are needed"
+        path = stored / f"{chapter.number}.jsonl"
+        is_newer = not runs and path.is_file() and path.read_text(encoding="utf-8").strip()
+        reason = "its code is newer than the stored ones" if is_newer else f"{ENOUGH} are needed"
         return [f"{len(trained)} runs are stored for its ranges ({reason}). {again}"]
     untrained = [run for run in runs if not run.plan.trained]
     if any(run.trains for run in trained) and not untrained:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import os
-import socket
 import sys
 import tempfile
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import write_text
+from aigc_helpers.files import replacing, write_text
 from aigc_helpers.notebook import RECORD_VARIABLE
 from aigc_helpers.paths import in_checkout
 from aigc_helpers.publishing.builder import (
@@ -31,6 +30,7 @@ from aigc_helpers.publishing.builder import (
     machine_paths,
     new_client,
     notebook_file,
+    refuse_without_loopback,
     serialise,
     warnings_on_stderr,
 )
@@ -96,8 +96,8 @@ def run(
 
     Raises:
         UnknownNameError: one of the names is no chapter; nothing was run.
-        ReaderError: a source has a fault, or this machine has no loopback interface; nothing was run. Or the build
-            folder cannot be written; what was finished before stays.
+        ReaderError: a source has a fault, this machine has no loopback interface, or the build folder cannot be
+            written; nothing was run. Or the disk is full; what was finished before stays.
 
     Example:
         >>> for result in run(["chapter five"]):
@@ -109,32 +109,34 @@ def run(
     folder = folder or in_checkout("chapters")
     build_folder = build_folder or in_checkout("build")
     chapters = [read_chapter(path) for path in find_chapters(names, folder)]
-    _refuse_without_loopback()
+    refuse_without_loopback()
+    _refuse_where_nothing_can_be_written(build_folder)
     at_once, threads = division_of_labour(len(chapters))
 
-    def run_one(chapter: Chapter, progress: Callable[[], None], stop: threading.Event) -> ChapterResult:
+    def run_one(
+        chapter: Chapter, progress: Callable[[], None], stop: threading.Event
+    ) -> tuple[Chapter, NotebookNode, Execution]:
         notebook = assemble(chapter, "en")
-        execution = execute_watched(notebook, folder, kernel_environment(**threads), progress, stop)
-        clean(notebook, machine_paths())
-        _write_copies(chapter, notebook, folder, build_folder)
-        return ChapterResult(chapter.name, execution)
+        return chapter, notebook, execute_watched(notebook, folder, kernel_environment(**threads), progress, stop)
 
     cells = sum(len(chapter.code_cells) for chapter in chapters)
-    for result in side_by_side(run_one, chapters, at_once, cells):
-        _write_index(build_folder, folder)
+    # Written here and not where the chapter runs: one that is stopped half-way leaves its earlier page as it was.
+    for chapter, notebook, execution in side_by_side(run_one, chapters, at_once, cells):
+        result = ChapterResult(chapter.name, execution)
+        clean(notebook, machine_paths())
+        try:
+            _write_copies(chapter, notebook, folder, build_folder, execution.error)
+            _write_index(build_folder, folder)
+        except ReaderError:
+            yield result  # It has run, whatever became of its page.
+            raise
         yield result
 
 
-def _refuse_without_loopback() -> None:
-    """A kernel and whoever runs it talk through 127.0.0.1; where that is missing, they wait for a minute in vain."""
-    try:
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), 5):
-            pass
-    except OSError as error:
-        raise ReaderError(
-            f"this machine cannot reach itself at 127.0.0.1 ({error.strerror or error}), and Jupyter's kernels need "
-            "that. Bring the loopback interface up (Linux: ip link set lo up), or let the firewall admit 127.0.0.1."
-        ) from error
+def _refuse_where_nothing_can_be_written(folder: Path) -> None:
+    """Say so before the first chapter has run for a minute, not after."""
+    with replacing(folder / "index.html") as unfinished:
+        unfinished.write_bytes((folder / "index.html").read_bytes() if (folder / "index.html").is_file() else b"")
 
 
 def division_of_labour(chapters: int) -> tuple[int, dict[str, str]]:
@@ -231,12 +233,13 @@ def _read_checks(records: Path) -> tuple[dict[str, Any], ...]:
     return tuple(json.loads(line) for line in records.read_text(encoding="utf-8").splitlines())
 
 
-def closing_table(results: Sequence[ChapterResult], seconds: float) -> str:
+def closing_table(results: Sequence[ChapterResult], seconds: float, asked: int | None = None) -> str:
     """Return the table shown at the end: chapter, seconds, peak memory, checks that passed, and what went wrong.
 
     Args:
         results: the chapters that were finished.
         seconds: how long all of it took; less than the sum where chapters ran side by side.
+        asked: how many chapters were to run, where that is more than were finished.
 
     Example:
         >>> from aigc_helpers.publishing import ChapterResult, Execution
@@ -252,9 +255,10 @@ def closing_table(results: Sequence[ChapterResult], seconds: float) -> str:
         checks = sum(check["passed"] for check in execution.checks)
         said = "ok" if result.passed else f"FAILED: {execution.error}"
         lines.append(f"{result.chapter:<{width}}  {execution.seconds:>8.1f}  {memory:>11}  {checks:>6}  {said}")
-    if len(results) > 1:
+    asked = len(results) if asked is None else asked
+    if asked > 1:
         passed = sum(result.passed for result in results)
-        lines.append(f"{'together':<{width}}  {seconds:>8.1f}  {'':>11}  {'':>6}  {passed} of {len(results)} passed")
+        lines.append(f"{'together':<{width}}  {seconds:>8.1f}  {'':>11}  {'':>6}  {passed} of {asked} passed")
     for result in results:
         lines += [f"{result.chapter} warned: {warning}" for warning in result.execution.warnings]
     return "\n".join(lines)
@@ -316,13 +320,17 @@ def _high_water_mark(pid: int) -> float:
     return 0.0
 
 
-def _write_copies(chapter: Chapter, executed: NotebookNode, folder: Path, build_folder: Path) -> None:
+def _write_copies(
+    chapter: Chapter, executed: NotebookNode, folder: Path, build_folder: Path, error: str | None
+) -> None:
     for language in LANGUAGES:
         copy = in_language(chapter, executed, language)
         source = notebook_file(folder, chapter.name, language)
         target = notebook_file(build_folder, chapter.name, language)
         write_text(target, serialise(copy))
-        write_text(target.with_suffix(".html"), notebook_page(copy, chapter.titles[language], language, source.parent))
+        write_text(
+            target.with_suffix(".html"), notebook_page(copy, chapter.titles[language], language, source.parent, error)
+        )
 
 
 def _write_index(build_folder: Path, folder: Path) -> None:
