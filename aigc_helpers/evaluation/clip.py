@@ -47,7 +47,7 @@ def clip_score(
         ReaderError: there are none, not as many captions as pictures, or no such pictures.
     """
     check_pairs(captions, pictures)
-    side = model.config.vision_config.image_size
+    side = model.vision_model.config.image_size
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (side, side, 3):
         raise ReaderError(
             f"the pictures are {pictures.dtype} of shape {pictures.shape}; {NAME} takes uint8, pictures × {side} × "

@@ -105,18 +105,15 @@ def _pictures() -> list[Row]:
 
 def _translation() -> list[Row]:
     figures = evaluate_t5(_PAIRS, SEED)
-    return [
-        _row(
-            "translation",
-            f"BLEU, {domain_name} into {language_name}",
-            "t5",
-            "data/price_adapter",
-            *(figures[model][domain][language]["bleu"] for model in ("base", "tuned")),
-            figures["base"][domain][language]["sentences"],
-        )
-        for domain, domain_name in _DOMAINS.items()
-        for language, language_name in _LANGUAGES.items()
-    ]
+    rows = []
+    for domain, domain_name in _DOMAINS.items():
+        for language, language_name in _LANGUAGES.items():
+            base, tuned = (figures[model][domain][language] for model in ("base", "tuned"))
+            measure = f"BLEU, {domain_name} into {language_name}"
+            rows.append(
+                _row("translation", measure, "t5", "data/price_adapter", base["bleu"], tuned["bleu"], base["sentences"])
+            )
+    return rows
 
 
 def _row(

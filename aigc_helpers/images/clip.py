@@ -38,7 +38,8 @@ def load_clip(folder: Path | None = None) -> tuple[CLIPModel, PreTrainedTokenize
             f"{folder} does not load as a CLIP ({first_line(error)}). It must hold a CLIPModel and its tokenizer, as "
             "save_pretrained writes them."
         ) from error
-    return model.to(current_profile().device).eval(), tokenizer
+    model.to(current_profile().device)  # type: ignore[arg-type]  # transformers wraps `to`, and its type loses self
+    return model.eval(), tokenizer
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ def encode_pictures(autoencoder: AutoencoderKL, pixels: torch.Tensor) -> torch.T
     """
     device = next(autoencoder.parameters()).device
     parts = [autoencoder.encode(part.to(device)).latent_dist.mean.cpu() for part in pixels.split(_ENCODED_AT_ONCE)]
-    return torch.cat(parts) * autoencoder.config.scaling_factor
+    return torch.cat(parts) * autoencoder.config["scaling_factor"]
 
 
 @torch.no_grad()
@@ -118,7 +118,7 @@ def denoising_loss(unet: torch.nn.Module, batch: LatentBatch, scheduler: DDIMSch
     """
     latents = batch["latents"]
     noise = torch.randn_like(latents)
-    count, steps = len(latents), scheduler.config.num_train_timesteps
+    count, steps = len(latents), scheduler.config["num_train_timesteps"]
     # One time step from each of as many equal parts: the loss wavers less than with independent draws.
     places = (torch.arange(count, device=latents.device) + torch.rand(count, device=latents.device)) / count
     timesteps = (places * steps).long()

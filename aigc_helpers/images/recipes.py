@@ -103,9 +103,14 @@ def train_picture_adapter(
         ReaderError: a number out of its range, a picture that cannot be trained on, the base does not load, or the
             checkpoints are those of another run.
     """
-    asked = {"rank": rank, "learning_rate": learning_rate, "steps": steps}
-    given = {name: value for name, value in asked.items() if value is not None}
-    settings = replace(CONCEPT if is_picture_folder(what) else _settings_for(what), seed=seed, **given)
+    usual = CONCEPT if is_picture_folder(what) else _settings_for(what)
+    settings = replace(
+        usual,
+        rank=usual.rank if rank is None else rank,
+        learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
+        steps=usual.steps if steps is None else steps,
+        seed=seed,
+    )
     _check_numbers(settings)
     pipeline = load_pipeline(base)
     if is_picture_folder(what):

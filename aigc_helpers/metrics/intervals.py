@@ -26,7 +26,7 @@ class Interval:
 
 
 def bootstrap_interval(
-    scores: Sequence[float], confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    scores: Sequence[float] | numpy.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """Return the mean of per-example scores and its percentile bootstrap interval (Efron 1979).
 

@@ -13,7 +13,7 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.metrics.intervals import Interval
 from aigc_helpers.metrics.refusals import finite_numbers
 
-Features = Sequence[Sequence[float]]  # Pictures × width.
+Features = Sequence[Sequence[float]] | numpy.ndarray  # Pictures × width.
 
 
 def fid(real: Features, drawn: Features) -> float:
@@ -35,7 +35,10 @@ def fid(real: Features, drawn: Features) -> float:
 
 
 def frechet_distance(
-    mean: Sequence[float], covariance: Features, other_mean: Sequence[float], other_covariance: Features
+    mean: Sequence[float] | numpy.ndarray,
+    covariance: Features,
+    other_mean: Sequence[float] | numpy.ndarray,
+    other_covariance: Features,
 ) -> float:
     """Return |m - m'|² + tr(C + C' - 2 (C C')^½), the squared 2-Wasserstein distance of two Gaussians.
 

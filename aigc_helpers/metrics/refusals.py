@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy
 
 from aigc_helpers.errors import ReaderError
 
 
-def check_pairs(predictions: Sequence[object], references: Sequence[object]) -> None:
+def check_pairs(predictions: Sized, references: Sized) -> None:
     """Refuse what no figure can be computed from.
 
     Raises:

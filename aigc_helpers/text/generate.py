@@ -50,7 +50,9 @@ def write_poems(
     with random_state_kept(), torch.no_grad(), quiet("transformers"):
         set_seed(seed)
         while len(texts) < count:
-            outputs = model.generate(**inputs, num_return_sequences=min(_BATCH_SIZE, count - len(texts)))
+            outputs = model.generate(  # type: ignore[operator]  # a mixin's, which PreTrainedModel does not name
+                **inputs, num_return_sequences=min(_BATCH_SIZE, count - len(texts))
+            )
             texts.extend(tokenizer.batch_decode(outputs, skip_special_tokens=True))
     return [in_lines(text) for text in texts]
 
@@ -64,7 +66,8 @@ def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreT
     folder = folder or install_asset("poet")
     with quiet("transformers"):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    return AutoTokenizer.from_pretrained(folder), model.to(current_profile().device).eval()
+    model.to(current_profile().device)  # type: ignore[arg-type]  # transformers wraps `to`, and its type loses self
+    return AutoTokenizer.from_pretrained(folder), model.eval()
 
 
 def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, context: int) -> None:

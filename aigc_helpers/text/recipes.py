@@ -164,7 +164,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     """
     with replacing_files(folder) as temporary:
         # PEFT would ask the hub whether the base has gained tokens; none of these adapters adds any.
-        model.save_pretrained(temporary, save_embedding_layers=False)
+        model.save_pretrained(str(temporary), save_embedding_layers=False)
         (temporary / "README.md").unlink()  # PEFT's card is a form not filled in.
         config = temporary / ADAPTER_CONFIG
         settings = without_empty(json.loads(config.read_text(encoding="utf-8")))

@@ -90,7 +90,7 @@ def translate(
         indices = by_length[start : start + _BATCH_SIZE]
         batch = pad_batch([torch.tensor(token_ids[index]) for index in indices], tokenizer.pad_token_id)
         with torch.no_grad():
-            outputs = model.generate(
+            outputs = model.generate(  # type: ignore[operator]  # a mixin's, which PreTrainedModel does not name
                 **{name: tensor.to(model.device) for name, tensor in batch.items()}, num_beams=num_beams
             )
         written = tokenizer.batch_decode(outputs, skip_special_tokens=True)
