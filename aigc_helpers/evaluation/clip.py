@@ -45,6 +45,14 @@ def clip_score(
 
     Raises:
         ReaderError: there are none, not as many captions as pictures, or no such pictures.
+
+    Example:
+        >>> from aigc_helpers.images import load_clip, load_emoji
+        >>> tiger = load_emoji().only(("tiger",)).picture(0, "noto", "blue")
+        >>> pictures, captions = tiger[None].repeat(2, axis=0), ["tiger, noto style, blue background", "pizza"]
+        >>> right, wrong = clip_score(*load_clip(), pictures, captions)
+        >>> right > wrong
+        True
     """
     check_pairs(captions, pictures)
     side = model.vision_model.config.image_size

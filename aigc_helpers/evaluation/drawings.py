@@ -65,6 +65,15 @@ def judge(
         facts: what the prompt of each stated.
         references: of all concepts to choose from.
         styles: to choose from.
+
+    Example:
+        >>> from aigc_helpers.evaluation import References
+        >>> from aigc_helpers.images import Facts, load_clip, load_emoji
+        >>> emoji = load_emoji().only(("tiger", "pizza"))
+        >>> facts = [Facts(0, "noto", "blue"), Facts(1, "noto", "red")]
+        >>> figures = judge(emoji.pictures(facts), facts, References(emoji, load_clip()[0]), ("noto", "twemoji"))
+        >>> figures["concept by pixels"]["mean"], figures["background"]["mean"]
+        (1.0, 1.0)
     """
     right = {
         f"{what} by {how}": np.zeros(len(facts), bool) for what in ("concept", "style") for how in (NAME, "pixels")

@@ -44,7 +44,15 @@ def evaluate_book() -> list[Row]:
 
 
 def format_book(rows: list[Row]) -> str:
-    """Return the rows as a table, a line each."""
+    """Return the rows as a table, a line each.
+
+    Example:
+        >>> share = {"mean": 0.5, "low": 0.4, "high": 0.6}
+        >>> row = {"task": "poems", "measure": "in form", "base": share, "tuned": share, "sample": 100, "seed": 0}
+        >>> print(format_book([row]))
+        task   measure  base                  tuned                 sample  seed
+        poems  in form  0.500 [0.400, 0.600]  0.500 [0.400, 0.600]  100     0
+    """
     header = ("task", "measure", "base", "tuned", "sample", "seed")
     lines = [header]
     for row in rows:

@@ -102,6 +102,11 @@ def train_picture_adapter(
         UnknownNameError: ``what`` is none of them.
         ReaderError: a number out of its range, a picture that cannot be trained on, the base does not load, or the
             checkpoints are those of another run.
+
+    Example:
+        >>> trained = train_picture_adapter("koala", rank=4, steps=1)
+        >>> trained.result.steps, trained.pipeline.get_active_adapters()
+        (1, ['default'])
     """
     usual = CONCEPT if is_picture_folder(what) else _settings_for(what)
     settings = replace(
@@ -122,7 +127,14 @@ def train_picture_adapter(
 
 
 def is_picture_folder(what: str) -> bool:
-    """Tell whether ``what`` is a folder; a name that can be trained is none, even where a folder is called so."""
+    """Tell whether ``what`` is a folder; a name that can be trained is none, even where a folder is called so.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("my pictures").mkdir()
+        >>> is_picture_folder("my pictures"), is_picture_folder("koala")
+        (True, False)
+    """
     return what not in _SETTINGS and Path(what).is_dir()
 
 
@@ -144,6 +156,13 @@ def fit_adapter(
         checkpoints: the folder for ``fit``'s checkpoints.
         evaluate: measures in between, as ``fit`` takes it.
         evaluate_every: so many steps.
+
+    Example:
+        >>> from aigc_helpers.images import PictureAdapterSettings, load_emoji, load_pipeline, pictures_for
+        >>> pipeline, koala = load_pipeline(), pictures_for("koala", load_emoji(), ())
+        >>> settings = PictureAdapterSettings(rank=4, layers=("to_q", "to_v"), learning_rate=1e-3, steps=1)
+        >>> fit_adapter(pipeline, koala, settings).steps
+        1
     """
     latents = encode_pictures(pipeline.vae, to_pixels(shown.pictures))
     text = (pipeline.text_encoder, pipeline.tokenizer)
@@ -177,6 +196,16 @@ def save_picture_adapter(pipeline: StableDiffusionPipeline, folder: Path) -> Non
 
     Raises:
         ReaderError: the disk is full or the folder is not writable; what was there stays.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from peft import LoraConfig
+        >>> from aigc_helpers.images import load_pipeline
+        >>> pipeline = load_pipeline()
+        >>> pipeline.unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"]))
+        >>> save_picture_adapter(pipeline, Path("look"))
+        >>> [path.name for path in Path("look").iterdir()]
+        ['pytorch_lora_weights.safetensors']
     """
     with replacing_files(folder) as temporary:
         metadata = _collate_lora_metadata({"unet": pipeline.unet})
@@ -193,6 +222,12 @@ def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> 
 
     Raises:
         UnknownNameError: ``what`` is nothing that a LoRA can be trained on here.
+
+    Example:
+        >>> from aigc_helpers.images import load_emoji
+        >>> koala = pictures_for("koala", load_emoji(), base_concepts=())
+        >>> koala.pictures.shape, koala.captions[0]
+        ((16, 64, 64, 3), ('sks, noto style, red background', 'sks，noto 风格，红色背景'))
     """
     _settings_for(what)
     if what == "sepia":
@@ -211,7 +246,14 @@ def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> 
 
 
 def unseen_concepts(what: str, base_concepts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the concepts of the base that a LoRA for ``what`` is not shown: there one sees what it has learned."""
+    """Return the concepts of the base that a LoRA for ``what`` is not shown: there one sees what it has learned.
+
+    Example:
+        >>> from aigc_helpers.images import read_shown_in_training
+        >>> base = read_shown_in_training().concepts
+        >>> len(base), len(unseen_concepts("sepia", base))
+        (306, 226)
+    """
     shuffled = _shuffled(base_concepts)
     if what == "sepia":
         return shuffled[_SEPIA_CONCEPTS:]

@@ -14,6 +14,12 @@ def check_pairs(predictions: Sized, references: Sized) -> None:
 
     Raises:
         ReaderError: the lists are empty or differ in length.
+
+    Example:
+        >>> check_pairs([1, 0, 1], [1, 0])
+        Traceback (most recent call last):
+        ...
+        aigc_helpers.errors.ReaderError: 3 predictions for 2 references: there must be one for each. ...
     """
     if len(predictions) != len(references):
         raise ReaderError(

@@ -37,6 +37,11 @@ def write_poems(
     Raises:
         ReaderError: ``count`` is below 1, the prompt is as long as the model's context or has characters that the
             tokenizer does not know, or the adapter is missing, damaged or made for another model.
+
+    Example:
+        >>> [poem] = write_poems("春", count=1, seed=0)
+        >>> poem[0]
+        '春'
     """
     if count < 1:
         raise ReaderError(f"{count} poems cannot be written: ask for 1 or more.")
@@ -62,6 +67,11 @@ def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreT
 
     Args:
         folder: the model's folder; None takes the one of the catalog.
+
+    Example:
+        >>> tokenizer, model = load_poet()
+        >>> tokenizer.tokenize("春眠"), model.config.model_type
+        (['春', '眠'], 'gpt2')
     """
     folder = folder or install_asset("poet")
     with quiet("transformers"):

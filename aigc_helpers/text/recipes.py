@@ -74,6 +74,11 @@ def train_review_adapter(
 
     Raises:
         ReaderError: a setting makes no sense, or the checkpoints are those of another run.
+
+    Example:
+        >>> trained = train_review_adapter(snippets=32, epochs=1)
+        >>> trained.result.steps, sorted(trained.model.peft_config["default"].target_modules)
+        (1, ['query', 'value'])
     """
     profile = current_profile().name
     learning_rate = REVIEW_LEARNING_RATES[profile] if learning_rate is None else learning_rate
@@ -125,6 +130,11 @@ def train_tune_adapter(
     Raises:
         UnknownNameError: there is no such tune, or its poems are longer than the poet's context.
         ReaderError: a setting makes no sense, or the checkpoints are those of another run.
+
+    Example:
+        >>> trained = train_tune_adapter("生查子", rank=4, epochs=0.1)
+        >>> trained.model.peft_config["default"].r
+        4
     """
     _check_settings(rank, epochs, learning_rate)
     tokenizer, base = load_poet(folder)
@@ -152,6 +162,10 @@ def tune_line_lengths(tune: str) -> str:
 
     Raises:
         UnknownNameError: there is no such tune.
+
+    Example:
+        >>> tune_line_lengths("浣溪沙")
+        '7-7-7-7-7-7'
     """
     return str(_regular_ci(tune)["line_lengths"].iloc[0])
 
@@ -161,6 +175,15 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
     Raises:
         ReaderError: the disk is full or the folder is not writable; what was there stays.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from peft import LoraConfig, get_peft_model
+        >>> from aigc_helpers.text import load_poet
+        >>> model = get_peft_model(load_poet()[1], LoraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True))
+        >>> save_adapter(model, Path("adapter"))
+        >>> sorted(path.name for path in Path("adapter").iterdir())
+        ['adapter_config.json', 'adapter_model.safetensors']
     """
     with replacing_files(folder) as temporary:
         # PEFT would ask the hub whether the base has gained tokens; none of these adapters adds any.
