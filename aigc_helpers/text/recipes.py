@@ -20,6 +20,7 @@ from aigc_helpers.text.classification import classification_loss
 from aigc_helpers.text.generate import load_poet
 from aigc_helpers.text.language_modelling import next_token_loss
 from aigc_helpers.text.poems import MARKS, load_poems, poem_token_ids, run_on
+from aigc_helpers.text.recipe_settings import REVIEWS, TUNE
 from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
 from aigc_helpers.training import FitResult, FitSettings, fit
 
@@ -28,15 +29,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 REVIEW_SNIPPETS = 2000
-RANK = 8
-REVIEW_EPOCHS = 2
-REVIEW_LEARNING_RATES = {"embedded": 2e-3, "full": 5e-4}  # By profile.
-TUNE_EPOCHS = 8
-TUNE_LEARNING_RATE = 5e-3
 
 _REVIEW_BASES = {"embedded": "all-MiniLM-L6-v2", "full": "bert-base-uncased"}
-_REVIEW_BATCH_SIZE = 32
-_TUNE_BATCH_SIZE = 16
 
 
 class TrainedAdapter(NamedTuple):
@@ -54,8 +48,8 @@ class TrainedAdapter(NamedTuple):
 
 
 def train_review_adapter(
-    rank: int = RANK,
-    epochs: float = REVIEW_EPOCHS,
+    rank: int = REVIEWS.rank,
+    epochs: float = REVIEWS.epochs,
     learning_rate: float | None = None,
     seed: int = 0,
     snippets: int | None = REVIEW_SNIPPETS,
@@ -81,7 +75,7 @@ def train_review_adapter(
         (1, ['query', 'value'])
     """
     profile = current_profile().name
-    learning_rate = REVIEW_LEARNING_RATES[profile] if learning_rate is None else learning_rate
+    learning_rate = REVIEWS.learning_rates[profile] if learning_rate is None else learning_rate
     _check_settings(rank, epochs, learning_rate)
     train = load_reviews("train").head(snippets)  # Before the model, which may be a long download.
     set_seed(seed)
@@ -94,11 +88,11 @@ def train_review_adapter(
         label2id={name: number for number, name in names.items()},
         use_safetensors=True,
     )
-    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=["query", "value"])
+    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=list(REVIEWS.layers))
     model = get_peft_model(base, config)
     token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
     labels = train["label"].astype(int).tolist()
-    batches = LengthBatches(token_ids, labels, _REVIEW_BATCH_SIZE, tokenizer.pad_token_id, seed)
+    batches = LengthBatches(token_ids, labels, REVIEWS.batch_size, tokenizer.pad_token_id, seed)
     settings = FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)
     result = fit(model, batches, classification_loss, settings, folder=checkpoints)
     # The base is named as the world knows it: a path would be this machine's own.
@@ -108,9 +102,9 @@ def train_review_adapter(
 
 def train_tune_adapter(
     tune: str,
-    rank: int = RANK,
-    epochs: float = TUNE_EPOCHS,
-    learning_rate: float = TUNE_LEARNING_RATE,
+    rank: int = TUNE.rank,
+    epochs: float = TUNE.epochs,
+    learning_rate: float | None = None,
     seed: int = 0,
     *,
     checkpoints: Path | None = None,
@@ -122,7 +116,7 @@ def train_tune_adapter(
         tune: such as ``浣溪沙``.
         rank: of LoRA on ``c_attn``, which makes query, key and value of GPT-2 at once; alpha is twice the rank.
         epochs: passes over the tune's regular poems of the training split.
-        learning_rate: the peak.
+        learning_rate: the peak; None takes the recipe's for the profile in force.
         seed: for the adapter and the order of the poems.
         checkpoints: the folder for ``fit``'s checkpoints, from which an interrupted run goes on.
         folder: the poet's folder; None takes the one of the catalog.
@@ -136,6 +130,7 @@ def train_tune_adapter(
         >>> trained.model.peft_config["default"].r
         4
     """
+    learning_rate = TUNE.learning_rates[current_profile().name] if learning_rate is None else learning_rate
     _check_settings(rank, epochs, learning_rate)
     tokenizer, base = load_poet(folder)
     poems = _regular_ci(tune, base.config.n_positions - MARKS)
@@ -144,12 +139,12 @@ def train_tune_adapter(
         task_type=TaskType.CAUSAL_LM,
         r=rank,
         lora_alpha=2 * rank,
-        target_modules=["c_attn"],
+        target_modules=list(TUNE.layers),
         fan_in_fan_out=True,  # GPT-2's Conv1D keeps its weight transposed.
     )
     model = get_peft_model(base, config)
     batches = LengthBatches(
-        poem_token_ids(tokenizer, poems["text"]), None, _TUNE_BATCH_SIZE, tokenizer.pad_token_id, seed
+        poem_token_ids(tokenizer, poems["text"]), None, TUNE.batch_size, tokenizer.pad_token_id, seed
     )
     settings = FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)
     result = fit(model, batches, next_token_loss, settings, folder=checkpoints)
