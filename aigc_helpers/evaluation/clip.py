@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
 NAME = "tiny-CLIP"
-_EMBEDDED_AT_ONCE = 256
 
 
 def clip_score(

@@ -164,8 +164,7 @@ def draw_many(
         >>> len(draw_many(load_pipeline(), prompts, seed=0, steps=2, guidance=4.0))
         2
     """
-    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    at_once = max(1, min(_DRAWN_AT_ONCE, _PIXELS_AT_ONCE // side**2))
+    at_once = max(1, min(_DRAWN_AT_ONCE, _PIXELS_AT_ONCE // picture_side(pipeline) ** 2))
     pictures = []
     for start in range(0, len(prompts), at_once):
         some = list(prompts[start : start + at_once])
@@ -179,6 +178,11 @@ def draw_many(
             generator=generators,
         ).images
     return pictures
+
+
+def picture_side(pipeline: StableDiffusionPipeline) -> int:
+    """Return the side of the pictures that the pipeline draws, in pixels."""
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
 def _check_numbers(count: int, steps: int, guidance: float, scale: float) -> None:

@@ -21,7 +21,7 @@ from aigc_helpers.images.backgrounds import caption, chinese_caption
 from aigc_helpers.images.captioned_pictures import CaptionedPictures, read_captioned_pictures
 from aigc_helpers.images.denoising import denoising_loss, encode_pictures, latent_batches
 from aigc_helpers.images.emoji import BASE_STYLES, HELD_OUT_CONCEPTS, EmojiSet, load_emoji, training_colours
-from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
+from aigc_helpers.images.generate import load_pipeline, picture_side, read_shown_in_training
 from aigc_helpers.images.looks import in_sepia
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.images.prompts import check_prompt
@@ -120,7 +120,7 @@ def train_picture_adapter(
     pipeline = load_pipeline(base)
     if is_picture_folder(what):
         check_caption = partial(check_prompt, tokenizer=pipeline.tokenizer)
-        shown = read_captioned_pictures(Path(what), _side(pipeline), check_caption, skip_faulty=skip_faulty)
+        shown = read_captioned_pictures(Path(what), picture_side(pipeline), check_caption, skip_faulty=skip_faulty)
     else:
         shown = pictures_for(what, load_emoji(), read_shown_in_training(base).concepts)
     return TrainedPictureAdapter(pipeline, fit_adapter(pipeline, shown, settings, checkpoints=checkpoints))
@@ -269,11 +269,6 @@ def _settings_for(what: str) -> PictureAdapterSettings:
     if what not in _SETTINGS:
         raise UnknownNameError("look, style, concept or folder to train", what, _SETTINGS)
     return _SETTINGS[what]
-
-
-def _side(pipeline: StableDiffusionPipeline) -> int:
-    """Return the side of the pictures that the pipeline draws, in pixels."""
-    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
 def _check_numbers(settings: PictureAdapterSettings) -> None:

@@ -55,7 +55,7 @@ def load_forms(most: int = 500) -> list[Form]:
 
 
 def load_known_texts(most: int = 200) -> list[str]:
-    """Return at most ``most`` held-out texts of the kind that the base has read: Tang poems, or plain English prose.
+    """Return at most ``most`` test texts of the kind that the base has read: Tang poems, or plain English prose.
 
     Example:
         >>> len(load_known_texts(most=50))
