@@ -8,9 +8,10 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.metrics import accuracy_interval, bootstrap_interval, compare_paired, wilson_interval
+from aigc_helpers.metrics import accuracy_interval, bootstrap_interval, compare_paired, mcnemar, wilson_interval
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -64,6 +65,21 @@ def test_mcnemar_agrees_with_the_binomial_by_hand() -> None:
     # Two-sided: P(X <= 1) + P(X >= 7) of eight coin tosses.
     assert comparison.p_value == pytest.approx(2 * (1 + 8) / 2**8)
     assert comparison.difference.mean == pytest.approx(0.6)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_exact_binomial_test_of_a_fair_coin(one: int, other: int) -> None:
+    tosses = one + other
+    tail = sum(math.comb(tosses, heads) for heads in range(min(one, other) + 1)) / 2**tosses
+    assert mcnemar(one, other) == pytest.approx(min(1.0, 2 * tail))
+    if tosses:
+        assert mcnemar(one, other) == pytest.approx(binomtest(one, tosses, 0.5, alternative="two-sided").pvalue)
+
+
+def test_a_count_below_0_is_refused() -> None:
+    with pytest.raises(ReaderError, match="-1 examples are not possible"):
+        mcnemar(-1, 3)
 
 
 @settings(deadline=None)

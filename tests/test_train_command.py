@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aigc_helpers import install
 from aigc_helpers.cli import main
 from aigc_helpers.files import sha256_of
 from aigc_helpers.text import load_poems, tune_line_lengths, write_poems
@@ -105,7 +106,7 @@ def test_the_review_adapter_has_the_settings_of_chapter_05(tmp_path, capsys):
     assert names_in(tmp_path) == ["film"]
     trained, shipped = (
         json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        for folder in (tmp_path / "film", adapters.install("film-adapter"))
+        for folder in (tmp_path / "film", install("film-adapter"))
     )
     for config in (trained, shipped):
         config["target_modules"].sort()  # PEFT writes a set, in whatever order it has.

@@ -13,27 +13,24 @@ from aigc_helpers.evaluation import MODELS
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the others."""
     evaluate = commands.add_parser("evaluate", help="measure a model that ships in data/, or the whole book")
-    evaluate.add_argument("model", help=f"{', '.join(MODELS)}; or book, base against tuned for every task")
+    evaluate.add_argument("model", help=f"{', '.join(MODELS)} (base against tuned for every task)")
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
     evaluate.set_defaults(function=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    if options.model == "book":
-        from aigc_helpers.evaluation import evaluate_book, format_book
-
-        rows = evaluate_book()
-        print(_as_json(rows) if options.json else format_book(rows))
-        return 0
     from aigc_helpers import evaluate
 
     figures = evaluate(options.model)
-    print(_as_json(figures) if options.json else format_figures(figures))
+    if options.json:
+        print(json.dumps(figures, ensure_ascii=False, indent=2))
+    elif isinstance(figures, list):
+        from aigc_helpers.evaluation import format_book
+
+        print(format_book(figures))
+    else:
+        print(format_figures(figures))
     return 0
-
-
-def _as_json(figures: object) -> str:
-    return json.dumps(figures, ensure_ascii=False, indent=2)
 
 
 def format_figures(figures: dict[str, Any]) -> str:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from aigc_helpers.cli.evaluate import format_figures
 from aigc_helpers.cli.usage import seed
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.text import REVIEWS, TUNE
 
 if TYPE_CHECKING:
+    from aigc_helpers.text import TextAdapterSettings
     from aigc_helpers.training import FitResult
 
 MODELS = ("bert", "poet", "sd")
@@ -25,17 +27,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     models = train.add_subparsers(required=True, metavar="MODEL", help=", ".join(MODELS))
 
     bert = models.add_parser("bert", help="praise or blame in film reviews, as in chapter 05")
-    bert.add_argument("--epochs", type=float, help="passes over the reviews (default 2)")
-    bert.add_argument("--rank", type=int, help="(default 8)")
-    bert.add_argument("--learning-rate", type=float, help="the peak (default 2e-3; on the full profile 5e-4)")
     bert.set_defaults(function=_train_bert)
 
     poet = models.add_parser("poet", help="one tune of ci")
     poet.add_argument("--tune", required=True, help="such as 浣溪沙")
-    poet.add_argument("--epochs", type=float, help="passes over the poems of the tune (default 8)")
-    poet.add_argument("--rank", type=int, help="(default 8)")
-    poet.add_argument("--learning-rate", type=float, help="the peak (default 5e-3)")
     poet.set_defaults(function=_train_poet)
+
+    for model, recipe in ((bert, REVIEWS), (poet, TUNE)):
+        model.add_argument("--epochs", type=float, help=f"passes over the texts (default {recipe.epochs:g})")
+        model.add_argument("--rank", type=int, help=f"(default {recipe.rank})")
+        model.add_argument("--learning-rate", type=float, help=f"the peak (default {_rates(recipe)})")
 
     sd = models.add_parser("sd", help="a look, a style or a concept for pictures")
     sd.add_argument(
@@ -52,6 +53,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     for model in (bert, poet, sd):
         model.add_argument("-o", dest="output", type=Path, required=True, metavar="FOLDER", help="for the adapter")
         model.add_argument("--seed", type=seed, default=0, help="(default 0)")
+
+
+def _rates(recipe: TextAdapterSettings) -> str:
+    usual, full = (recipe.learning_rates[profile] for profile in ("embedded", "full"))
+    return f"{usual:g}" if usual == full else f"{usual:g}; on the full profile {full:g}"
 
 
 def _train_bert(options: argparse.Namespace) -> int:

@@ -29,8 +29,5 @@ from aigc_helpers.evaluation.t5 import (
     evaluate_translator as evaluate_translator,
 )
 from aigc_helpers.evaluation.whole_book import (
-    evaluate_book as evaluate_book,
-)
-from aigc_helpers.evaluation.whole_book import (
     format_book as format_book,
 )

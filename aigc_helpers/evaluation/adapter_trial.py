@@ -28,6 +28,17 @@ class Outcome(NamedTuple):
     log: list[str]
 
 
+class _Listener(logging.Handler):
+    """Collects the messages of a log."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__()
+        self.messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
 class AdapterTrial:
     """Loads adapters into a pipeline, one at a time, measures, and takes them out again."""
 
@@ -49,11 +60,9 @@ class AdapterTrial:
     def outcome(self, load: Callable[[], Any]) -> Outcome:
         """Call ``load``, which may fail, measure, and unload."""
         log: list[str] = []
-        listener = logging.Handler()
-        listener.emit = lambda record: log.append(record.getMessage())
         logger = logging.getLogger("diffusers")
         handlers, level, propagate = logger.handlers, logger.level, logger.propagate
-        logger.handlers, logger.propagate = [listener], False
+        logger.handlers, logger.propagate = [_Listener(log)], False
         logger.setLevel(logging.WARNING)
         try:
             said = "; ".join(getattr(load(), "remarks", ())) or "loads"

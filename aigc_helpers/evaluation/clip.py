@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
 NAME = "tiny-CLIP"
-_EMBEDDED_AT_ONCE = 256
 
 
 def clip_score(
@@ -45,9 +44,17 @@ def clip_score(
 
     Raises:
         ReaderError: there are none, not as many captions as pictures, or no such pictures.
+
+    Example:
+        >>> from aigc_helpers.images import load_clip, load_emoji
+        >>> tiger = load_emoji().only(("tiger",)).picture(0, "noto", "blue")
+        >>> pictures, captions = tiger[None].repeat(2, axis=0), ["tiger, noto style, blue background", "pizza"]
+        >>> right, wrong = clip_score(*load_clip(), pictures, captions)
+        >>> right > wrong
+        True
     """
     check_pairs(captions, pictures)
-    side = model.config.vision_config.image_size
+    side = model.vision_model.config.image_size
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (side, side, 3):
         raise ReaderError(
             f"the pictures are {pictures.dtype} of shape {pictures.shape}; {NAME} takes uint8, pictures × {side} × "

@@ -65,6 +65,15 @@ def judge(
         facts: what the prompt of each stated.
         references: of all concepts to choose from.
         styles: to choose from.
+
+    Example:
+        >>> from aigc_helpers.evaluation import References
+        >>> from aigc_helpers.images import Facts, load_clip, load_emoji
+        >>> emoji = load_emoji().only(("tiger", "pizza"))
+        >>> facts = [Facts(0, "noto", "blue"), Facts(1, "noto", "red")]
+        >>> figures = judge(emoji.pictures(facts), facts, References(emoji, load_clip()[0]), ("noto", "twemoji"))
+        >>> figures["concept by pixels"]["mean"], figures["background"]["mean"]
+        (1.0, 1.0)
     """
     right = {
         f"{what} by {how}": np.zeros(len(facts), bool) for what in ("concept", "style") for how in (NAME, "pixels")
@@ -73,9 +82,9 @@ def judge(
     for _, style, colour in sorted({Facts(0, style, colour) for _, style, colour in facts}):
         chosen = np.array([number for number, fact in enumerate(facts) if fact[1:] == (style, colour)])
         named = np.array([facts[number].concept for number in chosen])
-        ways = ((NAME, references.clip_distances, embeddings), ("pixels", references.pixel_distances, pictures))
-        for how, distances, judged in ways:
-            by_style = {each: distances(judged[chosen], each, colour) for each in styles}
+        by_clip = {each: references.clip_distances(embeddings[chosen], each, colour) for each in styles}
+        by_pixels = {each: references.pixel_distances(pictures[chosen], each, colour) for each in styles}
+        for how, by_style in ((NAME, by_clip), ("pixels", by_pixels)):
             right[f"concept by {how}"][chosen] = by_style[style].argmin(axis=1) == named
             own = np.stack([by_style[each][np.arange(len(chosen)), named] for each in styles])
             right[f"style by {how}"][chosen] = own.argmin(axis=0) == list(styles).index(style)

@@ -45,6 +45,14 @@ def evaluate_picture_adapter(
 
     Returns:
         ``"base"``, ``"tuned"`` and, for a look or style, ``"base in its own style"``; each as ``judge`` returns it.
+
+    Example:
+        >>> from peft import LoraConfig
+        >>> from aigc_helpers.images import load_pipeline
+        >>> pipeline = load_pipeline()
+        >>> pipeline.unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"]))
+        >>> list(evaluate_picture_adapter(pipeline, "koala", ("tiger", "pizza"), pictures=1))
+        ['tuned', 'base']
     """
     everything = load_emoji()
     clip = load_clip()[0]

@@ -91,6 +91,10 @@ def share_in_form(poems: Sequence[str], asked: str) -> Interval:
 
     Raises:
         ReaderError: there are no poems.
+
+    Example:
+        >>> share_in_form(["春眠不觉晓，处处闻啼鸟。", "no poem"], "5-5").mean
+        0.5
     """
     return wilson_interval(sum(poem_line_lengths(poem) == asked for poem in poems), len(poems))
 

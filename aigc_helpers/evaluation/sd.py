@@ -162,7 +162,7 @@ def _draw_facts(
 def _psnr(autoencoder: AutoencoderKL, emoji: EmojiSet, styles: Sequence[str]) -> float:
     """Return the PSNR over all pixels of all pictures, each on a background its concept never had in training."""
     pictures = emoji.pictures(emoji.facts(styles, lambda concept: held_out_colours(concept)[:1]))
-    latents = encode_pictures(autoencoder, to_pixels(pictures)) / autoencoder.config.scaling_factor
+    latents = encode_pictures(autoencoder, to_pixels(pictures)) / autoencoder.config["scaling_factor"]
     device = next(autoencoder.parameters()).device
     with torch.no_grad():
         decoded = np.concatenate(

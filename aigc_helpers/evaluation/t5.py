@@ -36,7 +36,15 @@ def evaluate_t5(pairs: int = 500, seed: int = 0) -> dict[str, Any]:
 def evaluate_translator(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: int, seed: int = 0
 ) -> dict[str, Any]:
-    """Return the figures of one model, as ``evaluate_t5`` returns them."""
+    """Return the figures of one model, as ``evaluate_t5`` returns them.
+
+    Example:
+        >>> from aigc_helpers.text import load_translator
+        >>> tokenizer, model = load_translator()
+        >>> figures = evaluate_translator(model, tokenizer, pairs=20)
+        >>> figures["old"]["zh"]["exact"]["mean"] > figures["price"]["zh"]["exact"]["mean"]
+        True
+    """
     return {
         domain: {language: _figures(model, tokenizer, domain, language, pairs, seed) for language in PREFIXES}
         for domain in DOMAINS

@@ -44,7 +44,15 @@ def evaluate_book() -> list[Row]:
 
 
 def format_book(rows: list[Row]) -> str:
-    """Return the rows as a table, a line each."""
+    """Return the rows as a table, a line each.
+
+    Example:
+        >>> share = {"mean": 0.5, "low": 0.4, "high": 0.6}
+        >>> row = {"task": "poems", "measure": "in form", "base": share, "tuned": share, "sample": 100, "seed": 0}
+        >>> print(format_book([row]))
+        task   measure  base                  tuned                 sample  seed
+        poems  in form  0.500 [0.400, 0.600]  0.500 [0.400, 0.600]  100     0
+    """
     header = ("task", "measure", "base", "tuned", "sample", "seed")
     lines = [header]
     for row in rows:
@@ -105,18 +113,15 @@ def _pictures() -> list[Row]:
 
 def _translation() -> list[Row]:
     figures = evaluate_t5(_PAIRS, SEED)
-    return [
-        _row(
-            "translation",
-            f"BLEU, {domain_name} into {language_name}",
-            "t5",
-            "data/price_adapter",
-            *(figures[model][domain][language]["bleu"] for model in ("base", "tuned")),
-            figures["base"][domain][language]["sentences"],
-        )
-        for domain, domain_name in _DOMAINS.items()
-        for language, language_name in _LANGUAGES.items()
-    ]
+    rows = []
+    for domain, domain_name in _DOMAINS.items():
+        for language, language_name in _LANGUAGES.items():
+            base, tuned = (figures[model][domain][language] for model in ("base", "tuned"))
+            measure = f"BLEU, {domain_name} into {language_name}"
+            rows.append(
+                _row("translation", measure, "t5", "data/price_adapter", base["bleu"], tuned["bleu"], base["sentences"])
+            )
+    return rows
 
 
 def _row(

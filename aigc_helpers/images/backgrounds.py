@@ -45,6 +45,10 @@ def background(colour: str) -> Background:
 
     Raises:
         UnknownNameError: none is called so.
+
+    Example:
+        >>> background("蓝色").name, background("blue").rgb
+        ('blue', (40, 80, 210))
     """
     for candidate in BACKGROUNDS:
         if colour in (candidate.name, candidate.chinese):
@@ -53,7 +57,12 @@ def background(colour: str) -> Background:
 
 
 def nearest_colour(rgb: Sequence[float] | np.ndarray) -> str:
-    """Return the name of the background that lies nearest to ``rgb`` (0 to 255)."""
+    """Return the name of the background that lies nearest to ``rgb`` (0 to 255).
+
+    Example:
+        >>> nearest_colour((30, 90, 200))
+        'blue'
+    """
     distances = np.array([candidate.rgb for candidate in BACKGROUNDS]) - rgb
     return BACKGROUNDS[int((distances**2).sum(axis=1).argmin())].name
 
@@ -68,7 +77,14 @@ def compose(rgba: np.ndarray, colour: str) -> np.ndarray:
 
 
 def lay_on(rgba: np.ndarray, rgb: Sequence[int]) -> np.ndarray:
-    """Lay a picture (height × width × 4, uint8) on any colour (0 to 255); return height × width × 3, uint8."""
+    """Lay a picture (height × width × 4, uint8) on any colour (0 to 255); return height × width × 3, uint8.
+
+    Example:
+        >>> import numpy
+        >>> transparent = numpy.zeros((64, 64, 4), numpy.uint8)
+        >>> lay_on(transparent, (40, 80, 210))[0, 0].tolist()
+        [40, 80, 210]
+    """
     picture = rgba.astype(np.uint16)
     opacity = picture[..., 3:]
     behind = np.array(rgb, dtype=np.uint16)
@@ -77,7 +93,12 @@ def lay_on(rgba: np.ndarray, rgb: Sequence[int]) -> np.ndarray:
 
 
 def caption(english: str, style: str, colour: str) -> str:
-    """Return the English caption, such as ``"tiger, noto style, blue background"``."""
+    """Return the English caption, such as ``"tiger, noto style, blue background"``.
+
+    Example:
+        >>> caption("tiger", "noto", "蓝色")
+        'tiger, noto style, blue background'
+    """
     return f"{english}, {style} style, {background(colour).name} background"
 
 

@@ -25,6 +25,11 @@ def load_clip(folder: Path | None = None) -> tuple[CLIPModel, PreTrainedTokenize
 
     Raises:
         ReaderError: the files are missing, altered, or no CLIP.
+
+    Example:
+        >>> model, tokenizer = load_clip()
+        >>> model.config.projection_dim
+        256
     """
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, CLIPModel
@@ -38,12 +43,20 @@ def load_clip(folder: Path | None = None) -> tuple[CLIPModel, PreTrainedTokenize
             f"{folder} does not load as a CLIP ({first_line(error)}). It must hold a CLIPModel and its tokenizer, as "
             "save_pretrained writes them."
         ) from error
-    return model.to(current_profile().device).eval(), tokenizer
+    model.to(current_profile().device)  # type: ignore[arg-type]  # transformers wraps `to`, and its type loses self
+    return model.eval(), tokenizer
 
 
 @torch.no_grad()
 def embed_pictures(model: CLIPModel, pictures: np.ndarray) -> torch.Tensor:
-    """Return the embeddings of pictures × 64 × 64 × RGB (uint8): pictures × width, each of length 1, on the CPU."""
+    """Return the embeddings of pictures × 64 × 64 × RGB (uint8): pictures × width, each of length 1, on the CPU.
+
+    Example:
+        >>> from aigc_helpers.images import load_clip, load_emoji
+        >>> tiger = load_emoji().only(("tiger",))
+        >>> embed_pictures(load_clip()[0], tiger.picture(0, "noto", "blue")[None]).shape
+        torch.Size([1, 256])
+    """
     device = next(model.parameters()).device
     parts = []
     for start in range(0, len(pictures), _EMBEDDED_AT_ONCE):
@@ -54,7 +67,14 @@ def embed_pictures(model: CLIPModel, pictures: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def embed_captions(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, captions: Sequence[str]) -> torch.Tensor:
-    """Return the embeddings of captions: captions × width, each of length 1, on the CPU."""
+    """Return the embeddings of captions: captions × width, each of length 1, on the CPU.
+
+    Example:
+        >>> from aigc_helpers.images import load_clip
+        >>> english, chinese, other = embed_captions(*load_clip(), ["tiger", "老虎", "pizza"])
+        >>> bool(english @ chinese > english @ other)
+        True
+    """
     device = next(model.parameters()).device
     parts = []
     for start in range(0, len(captions), _EMBEDDED_AT_ONCE):

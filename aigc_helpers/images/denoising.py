@@ -23,10 +23,16 @@ def encode_pictures(autoencoder: AutoencoderKL, pixels: torch.Tensor) -> torch.T
     """Return the latents of pictures × 3 × height × width (-1 to 1), scaled to unit variance, on the CPU.
 
     The mean of the posterior is taken, so that the same picture always has the same latents.
+
+    Example:
+        >>> from aigc_helpers.images import load_emoji, load_pipeline, to_pixels
+        >>> tiger = load_emoji().only(("tiger",))
+        >>> encode_pictures(load_pipeline().vae, to_pixels(tiger.picture(0, "noto", "blue")[None])).shape
+        torch.Size([1, 16, 8, 8])
     """
     device = next(autoencoder.parameters()).device
     parts = [autoencoder.encode(part.to(device)).latent_dist.mean.cpu() for part in pixels.split(_ENCODED_AT_ONCE)]
-    return torch.cat(parts) * autoencoder.config.scaling_factor
+    return torch.cat(parts) * autoencoder.config["scaling_factor"]
 
 
 @torch.no_grad()
@@ -51,7 +57,17 @@ def latent_batches(
     batch_size: int,
     seed: int,
 ) -> LatentBatches:
-    """Return batches of latents with the captions of each, of which all have equally many; they are encoded here."""
+    """Return batches of latents with the captions of each, of which all have equally many; they are encoded here.
+
+    Example:
+        >>> import torch
+        >>> from aigc_helpers.images import load_pipeline
+        >>> pipeline, captions = load_pipeline(), [("tiger", "老虎"), ("pizza", "披萨"), ("owl", "猫头鹰")]
+        >>> encoders = (pipeline.text_encoder, pipeline.tokenizer)
+        >>> batches = latent_batches(torch.randn(3, 16, 8, 8), captions, *encoders, batch_size=2, seed=0)
+        >>> len(batches), batches.batch(epoch=0, position=0)["text"].shape
+        (2, torch.Size([2, 26, 128]))
+    """
     every_caption = [caption for some in captions for caption in some]
     text = encode_captions(text_encoder, tokenizer, ["", *every_caption])
     by_picture = text[1:].unflatten(0, (len(captions), len(captions[0])))
@@ -115,10 +131,18 @@ def denoising_loss(unet: torch.nn.Module, batch: LatentBatch, scheduler: DDIMSch
         unet: predicts noise (``prediction_type`` is ``"epsilon"``).
         batch: as ``LatentBatches`` gives it, on the UNet's device.
         scheduler: adds the noise; any of diffusers' with ``add_noise``.
+
+    Example:
+        >>> import torch
+        >>> from aigc_helpers.images import load_pipeline
+        >>> pipeline = load_pipeline()
+        >>> batch = {"latents": torch.randn(2, 16, 8, 8), "text": torch.randn(2, 26, 128)}
+        >>> denoising_loss(pipeline.unet, batch, pipeline.scheduler).shape
+        torch.Size([])
     """
     latents = batch["latents"]
     noise = torch.randn_like(latents)
-    count, steps = len(latents), scheduler.config.num_train_timesteps
+    count, steps = len(latents), scheduler.config["num_train_timesteps"]
     # One time step from each of as many equal parts: the loss wavers less than with independent draws.
     places = (torch.arange(count, device=latents.device) + torch.rand(count, device=latents.device)) / count
     timesteps = (places * steps).long()

@@ -122,6 +122,13 @@ def load_emoji() -> EmojiSet:
 
     Raises:
         ReaderError: the file is missing or altered.
+
+    Example:
+        >>> emoji = load_emoji()
+        >>> emoji.drawings.shape  # Concepts × styles × height × width × RGBA.
+        (1234, 3, 64, 64, 4)
+        >>> emoji.caption(emoji.number_of["tiger"], "noto", "blue", "zh")
+        '老虎，noto 风格，蓝色背景'
     """
     import pandas
 
@@ -142,13 +149,22 @@ def held_out_colours(concept: str) -> tuple[str, ...]:
     """Return the two backgrounds on which no model of the book was shown a concept in training.
 
     On them one sees whether a model has understood a caption's words one by one. They follow from a hash of the name.
+
+    Example:
+        >>> held_out_colours("tiger")
+        ('green', 'blue')
     """
     keys = {colour: hashlib.sha256(f"{concept} {colour}".encode()).digest() for colour in COLOURS}
     return tuple(sorted(sorted(COLOURS, key=keys.__getitem__)[:_HELD_OUT], key=COLOURS.index))
 
 
 def training_colours(concept: str) -> tuple[str, ...]:
-    """Return the eight backgrounds on which a concept is shown in training."""
+    """Return the eight backgrounds on which a concept is shown in training.
+
+    Example:
+        >>> len(training_colours("tiger"))
+        8
+    """
     held_out = held_out_colours(concept)
     return tuple(colour for colour in COLOURS if colour not in held_out)
 

@@ -44,6 +44,10 @@ def sd_folder(folder: Path | None = None) -> Path:
 
     Raises:
         ReaderError: its files are missing or altered.
+
+    Example:
+        >>> (sd_folder() / "model_index.json").is_file()
+        True
     """
     return folder or install_asset("sd", "embedded")
 
@@ -53,6 +57,10 @@ def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
 
     Raises:
         ReaderError: the files are missing, altered, or no Stable Diffusion pipeline.
+
+    Example:
+        >>> type(load_pipeline()).__name__
+        'StableDiffusionPipeline'
     """
     folder = sd_folder(folder)
     with quiet("diffusers", "transformers"):
@@ -76,6 +84,11 @@ def read_shown_in_training(folder: Path | None = None) -> ShownInTraining:
 
     Raises:
         ReaderError: that file is missing or damaged.
+
+    Example:
+        >>> shown = read_shown_in_training()
+        >>> len(shown.concepts), shown.styles
+        (306, ('noto', 'twemoji'))
     """
     path = sd_folder(folder) / TRAINING_FILE
     try:
@@ -116,6 +129,11 @@ def draw(
     Raises:
         ReaderError: a prompt the model could only read in part, a number out of its range, or a LoRA or pipeline that
             does not load. Nothing is drawn then.
+
+    Example:
+        >>> pictures = draw("tiger, noto style, blue background", count=2, steps=2)
+        >>> [picture.size for picture in pictures]
+        [(64, 64), (64, 64)]
     """
     _check_numbers(count, steps, guidance, scale)
     pipeline = load_pipeline(folder)
@@ -139,9 +157,14 @@ def draw_many(
     """Draw one picture per prompt, many at once; picture number n begins with the noise of ``seed + n``.
 
     A generator of its own per picture keeps it the same whatever else is drawn, up to rounding.
+
+    Example:
+        >>> from aigc_helpers.images import load_pipeline
+        >>> prompts = ["tiger, noto style, blue background", "老虎，noto 风格，蓝色背景"]
+        >>> len(draw_many(load_pipeline(), prompts, seed=0, steps=2, guidance=4.0))
+        2
     """
-    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    at_once = max(1, min(_DRAWN_AT_ONCE, _PIXELS_AT_ONCE // side**2))
+    at_once = max(1, min(_DRAWN_AT_ONCE, _PIXELS_AT_ONCE // picture_side(pipeline) ** 2))
     pictures = []
     for start in range(0, len(prompts), at_once):
         some = list(prompts[start : start + at_once])
@@ -155,6 +178,11 @@ def draw_many(
             generator=generators,
         ).images
     return pictures
+
+
+def picture_side(pipeline: StableDiffusionPipeline) -> int:
+    """Return the side of the pictures that the pipeline draws, in pixels."""
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
 def _check_numbers(count: int, steps: int, guidance: float, scale: float) -> None:

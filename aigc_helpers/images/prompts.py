@@ -19,6 +19,11 @@ def build_tokenizer(captions: Iterable[str], more_words: Iterable[str] = ()) -> 
 
     Padding is the end mark, as in Stable Diffusion 1.5. A Chinese comma is an English one, so that both languages share
     it. Words that are not in ``captions`` or ``more_words`` become ``<|unknown|>``; whole words make them easy to name.
+
+    Example:
+        >>> tokenizer = build_tokenizer(["tiger, noto style", "老虎，noto 风格"])
+        >>> tokenizer.tokenize("Tiger，老虎")
+        ['tiger', ',', '老', '虎']
     """
     tokenizer = Tokenizer(WordLevel({}, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
@@ -48,6 +53,15 @@ def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase) -> None:
     Raises:
         ReaderError: it is empty, has words that the tokenizer does not know (the message names them), or more tokens
             than the model takes.
+
+    Example:
+        >>> from aigc_helpers.images import load_pipeline
+        >>> tokenizer = load_pipeline().tokenizer
+        >>> check_prompt("tiger, noto style, blue background", tokenizer)
+        >>> check_prompt("a watercolour of a tiger", tokenizer)
+        Traceback (most recent call last):
+        ...
+        aigc_helpers.errors.ReaderError: the model does not know watercolour. ...
     """
     if not prompt.strip():
         raise ReaderError(

@@ -20,7 +20,7 @@ from aigc_helpers.images.backgrounds import caption, chinese_caption
 from aigc_helpers.images.captioned_pictures import CaptionedPictures, read_captioned_pictures
 from aigc_helpers.images.denoising import denoising_loss, encode_pictures, latent_batches
 from aigc_helpers.images.emoji import BASE_STYLES, HELD_OUT_CONCEPTS, EmojiSet, load_emoji, training_colours
-from aigc_helpers.images.generate import load_pipeline, read_shown_in_training
+from aigc_helpers.images.generate import load_pipeline, picture_side, read_shown_in_training
 from aigc_helpers.images.looks import in_sepia
 from aigc_helpers.images.pixels import to_pixels
 from aigc_helpers.images.prompts import check_prompt
@@ -101,22 +101,39 @@ def train_picture_adapter(
         UnknownNameError: ``what`` is none of them.
         ReaderError: a number out of its range, a picture that cannot be trained on, the base does not load, or the
             checkpoints are those of another run.
+
+    Example:
+        >>> trained = train_picture_adapter("koala", rank=4, steps=1)
+        >>> trained.result.steps, trained.pipeline.get_active_adapters()
+        (1, ['default'])
     """
-    asked = {"rank": rank, "learning_rate": learning_rate, "steps": steps}
-    given = {name: value for name, value in asked.items() if value is not None}
-    settings = replace(CONCEPT if is_picture_folder(what) else _settings_for(what), seed=seed, **given)
+    usual = CONCEPT if is_picture_folder(what) else _settings_for(what)
+    settings = replace(
+        usual,
+        rank=usual.rank if rank is None else rank,
+        learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
+        steps=usual.steps if steps is None else steps,
+        seed=seed,
+    )
     _check_numbers(settings)
     pipeline = load_pipeline(base)
     if is_picture_folder(what):
         check_caption = partial(check_prompt, tokenizer=pipeline.tokenizer)
-        shown = read_captioned_pictures(Path(what), _side(pipeline), check_caption, skip_faulty=skip_faulty)
+        shown = read_captioned_pictures(Path(what), picture_side(pipeline), check_caption, skip_faulty=skip_faulty)
     else:
         shown = pictures_for(what, load_emoji(), read_shown_in_training(base).concepts)
     return TrainedPictureAdapter(pipeline, fit_adapter(pipeline, shown, settings, checkpoints=checkpoints))
 
 
 def is_picture_folder(what: str) -> bool:
-    """Tell whether ``what`` is a folder; a name that can be trained is none, even where a folder is called so."""
+    """Tell whether ``what`` is a folder; a name that can be trained is none, even where a folder is called so.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("my pictures").mkdir()
+        >>> is_picture_folder("my pictures"), is_picture_folder("koala")
+        (True, False)
+    """
     return what not in _SETTINGS and Path(what).is_dir()
 
 
@@ -138,6 +155,13 @@ def fit_adapter(
         checkpoints: the folder for ``fit``'s checkpoints.
         evaluate: measures in between, as ``fit`` takes it.
         evaluate_every: so many steps.
+
+    Example:
+        >>> from aigc_helpers.images import PictureAdapterSettings, load_emoji, load_pipeline, pictures_for
+        >>> pipeline, koala = load_pipeline(), pictures_for("koala", load_emoji(), ())
+        >>> settings = PictureAdapterSettings(rank=4, layers=("to_q", "to_v"), learning_rate=1e-3, steps=1)
+        >>> fit_adapter(pipeline, koala, settings).steps
+        1
     """
     latents = encode_pictures(pipeline.vae, to_pixels(shown.pictures))
     text = (pipeline.text_encoder, pipeline.tokenizer)
@@ -171,6 +195,16 @@ def save_picture_adapter(pipeline: StableDiffusionPipeline, folder: Path) -> Non
 
     Raises:
         ReaderError: the disk is full or the folder is not writable; what was there stays.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from peft import LoraConfig
+        >>> from aigc_helpers.images import load_pipeline
+        >>> pipeline = load_pipeline()
+        >>> pipeline.unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"]))
+        >>> save_picture_adapter(pipeline, Path("look"))
+        >>> [path.name for path in Path("look").iterdir()]
+        ['pytorch_lora_weights.safetensors']
     """
     with replacing_files(folder) as temporary:
         pipeline.save_lora_weights(
@@ -190,6 +224,12 @@ def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> 
 
     Raises:
         UnknownNameError: ``what`` is nothing that a LoRA can be trained on here.
+
+    Example:
+        >>> from aigc_helpers.images import load_emoji
+        >>> koala = pictures_for("koala", load_emoji(), base_concepts=())
+        >>> koala.pictures.shape, koala.captions[0]
+        ((16, 64, 64, 3), ('sks, noto style, red background', 'sks，noto 风格，红色背景'))
     """
     _settings_for(what)
     if what == "sepia":
@@ -208,7 +248,14 @@ def pictures_for(what: str, emoji: EmojiSet, base_concepts: tuple[str, ...]) -> 
 
 
 def unseen_concepts(what: str, base_concepts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the concepts of the base that a LoRA for ``what`` is not shown: there one sees what it has learned."""
+    """Return the concepts of the base that a LoRA for ``what`` is not shown: there one sees what it has learned.
+
+    Example:
+        >>> from aigc_helpers.images import read_shown_in_training
+        >>> base = read_shown_in_training().concepts
+        >>> len(base), len(unseen_concepts("sepia", base))
+        (306, 226)
+    """
     shuffled = _shuffled(base_concepts)
     if what == "sepia":
         return shuffled[_SEPIA_CONCEPTS:]
@@ -224,11 +271,6 @@ def _settings_for(what: str) -> PictureAdapterSettings:
     if what not in _SETTINGS:
         raise UnknownNameError("look, style, concept or folder to train", what, _SETTINGS)
     return _SETTINGS[what]
-
-
-def _side(pipeline: StableDiffusionPipeline) -> int:
-    """Return the side of the pictures that the pipeline draws, in pixels."""
-    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
 def _check_numbers(settings: PictureAdapterSettings) -> None:

@@ -38,6 +38,9 @@ from aigc_helpers.metrics.intervals import (
     compare_paired as compare_paired,
 )
 from aigc_helpers.metrics.intervals import (
+    mcnemar as mcnemar,
+)
+from aigc_helpers.metrics.intervals import (
     share_of as share_of,
 )
 from aigc_helpers.metrics.intervals import (

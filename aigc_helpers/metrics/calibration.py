@@ -44,6 +44,11 @@ def reliability_bins(probabilities: Sequence[Sequence[float]], labels: Sequence[
 
     Raises:
         ReaderError: no answers, unequal counts, a NaN, rows that are no probabilities, or a label that is no class.
+
+    Example:
+        >>> bins = reliability_bins([[0.9, 0.1], [0.2, 0.8], [0.45, 0.55]], labels=[0, 1, 0], bins=2)
+        >>> [(one.count, round(one.accuracy, 2)) for one in bins if one.count]
+        [(3, 0.67)]
     """
     if bins < 1:
         raise ReaderError(f"{bins} bins are not possible: 1 or more are.")
@@ -67,6 +72,10 @@ def calibration_error(probabilities: Sequence[Sequence[float]], labels: Sequence
 
     Raises:
         ReaderError: as ``reliability_bins``.
+
+    Example:
+        >>> round(calibration_error([[0.8, 0.2]] * 4, labels=[0, 0, 1, 1]), 3)  # 80 % sure, 50 % right.
+        0.3
     """
     filled = [one for one in reliability_bins(probabilities, labels, bins) if one.count]
     total = sum(one.count for one in filled)
@@ -85,6 +94,10 @@ def fit_temperature(logits: Sequence[Sequence[float]], labels: Sequence[int]) ->
     Raises:
         ReaderError: no answers, unequal counts, a NaN, a label that is no class, or answers that are all right or all
             wrong: then no T is best.
+
+    Example:
+        >>> fit_temperature([[4.0, 0.0]] * 4, labels=[0, 0, 0, 1]) > 1  # Too sure of itself.
+        True
     """
     values, true = _checked(logits, labels, "logits")
     right = values.argmax(axis=1) == true

@@ -20,6 +20,10 @@ def distinct_n(texts: Sequence[Text], n: int) -> float:
 
     Raises:
         ReaderError: no texts, none with ``n`` tokens, or ``n`` below 1.
+
+    Example:
+        >>> distinct_n(["abab", "abc"], n=2)  # ab, ba, bc of five.
+        0.6
     """
     grams = [gram for text in _checked(texts, n) for gram in _grams(text, n)]
     return len(set(grams)) / len(grams)
@@ -34,6 +38,10 @@ def repetition(texts: Sequence[Text], n: int) -> float:
 
     Raises:
         ReaderError: no texts, none with ``n`` tokens, or ``n`` below 1.
+
+    Example:
+        >>> round(repetition(["abab", "abc"], n=2), 3)  # The second ab, of five.
+        0.2
     """
     grams = [_grams(text, n) for text in _checked(texts, n)]
     return 1 - sum(len(set(some)) for some in grams) / sum(map(len, grams))

@@ -26,7 +26,7 @@ class Interval:
 
 
 def bootstrap_interval(
-    scores: Sequence[float], confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    scores: Sequence[float] | numpy.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """Return the mean of per-example scores and its percentile bootstrap interval (Efron 1979).
 
@@ -38,6 +38,11 @@ def bootstrap_interval(
 
     Raises:
         ReaderError: fewer than two scores, or a score is not a number.
+
+    Example:
+        >>> interval = bootstrap_interval([1, 1, 1, 0, 1, 0, 1, 1])
+        >>> interval.mean, interval.low < 0.75 < interval.high
+        (0.75, True)
     """
     values = numpy.asarray(scores, dtype=float)
     if values.size < 2:
@@ -60,6 +65,10 @@ def wilson_interval(hits: int, count: int) -> Interval:
 
     Raises:
         ReaderError: ``count`` is 0, or ``hits`` is not from 0 to ``count``.
+
+    Example:
+        >>> print(wilson_interval(8, 10))
+        0.800 [0.490, 0.943]
     """
     if not count:
         raise ReaderError("a share needs at least one example, and none was given.")
@@ -74,6 +83,10 @@ def share_of(hits: Sequence[bool] | numpy.ndarray) -> dict[str, float]:
 
     Raises:
         ReaderError: there are no examples.
+
+    Example:
+        >>> share_of([True, False])["mean"]
+        0.5
     """
     return asdict(wilson_interval(int(numpy.sum(hits)), len(hits)))
 
@@ -83,6 +96,10 @@ def accuracy_interval(predictions: Sequence[int], references: Sequence[int]) -> 
 
     Raises:
         ReaderError: fewer than two pairs, unequal counts, or a value that is NaN or no whole number.
+
+    Example:
+        >>> accuracy_interval([1, 0, 1, 1], references=[1, 0, 0, 1]).mean
+        0.75
     """
     return bootstrap_interval(_right(predictions, references).astype(float))
 
@@ -95,7 +112,7 @@ class Comparison:
         difference: accuracy of the tuned model minus that of the base, with its interval.
         only_base_right: examples that only the base gets right.
         only_tuned_right: examples that only the tuned model gets right.
-        p_value: the exact McNemar test's: how often chance alone would part the two counts at least so far.
+        p_value: that of ``mcnemar``: how often chance alone would part the two counts at least so far.
     """
 
     difference: Interval
@@ -104,21 +121,44 @@ class Comparison:
     p_value: float
 
 
-def compare_paired(base: Sequence[int], tuned: Sequence[int], references: Sequence[int]) -> Comparison:
-    """Compare two models' predictions on the same examples (McNemar 1947, exact binomial form).
+def mcnemar(only_one_right: int, only_other_right: int) -> float:
+    """Return the p-value of McNemar's test (1947), two-sided, in its exact binomial form.
 
-    Only the examples on which one is right and the other wrong speak about a difference; if the models were equally
-    good, each of those would be a coin toss.
+    Of two models on the same examples, only those speak about a difference on which one is right and the other wrong;
+    if the models were equally good, each of those would be a coin toss.
+
+    Args:
+        only_one_right: examples that the one model gets right and the other wrong.
+        only_other_right: the other way round.
+
+    Raises:
+        ReaderError: a count is below 0.
+
+    Example:
+        >>> mcnemar(only_one_right=1, only_other_right=7)  # At most 1 head, or at most 1 tail, in 8 tosses: 18 of 256.
+        0.0703125
+    """
+    if min(only_one_right, only_other_right) < 0:
+        raise ReaderError(f"{min(only_one_right, only_other_right)} examples are not possible: a count is 0 or more.")
+    differing = only_one_right + only_other_right
+    return float(binomtest(only_other_right, differing, 0.5).pvalue) if differing else 1.0
+
+
+def compare_paired(base: Sequence[int], tuned: Sequence[int], references: Sequence[int]) -> Comparison:
+    """Compare two models' predictions on the same examples: the difference of their accuracies, and ``mcnemar``.
 
     Raises:
         ReaderError: fewer than two pairs, unequal counts, or a value that is NaN or no whole number.
+
+    Example:
+        >>> comparison = compare_paired(base=[1, 0, 0, 0], tuned=[1, 1, 1, 0], references=[1, 1, 1, 1])
+        >>> comparison.difference.mean, comparison.only_tuned_right, comparison.p_value
+        (0.5, 2, 0.5)
     """
     base_right, tuned_right = _right(base, references), _right(tuned, references)
     only_base, only_tuned = int((base_right & ~tuned_right).sum()), int((tuned_right & ~base_right).sum())
-    differing = only_base + only_tuned
-    p_value = float(binomtest(only_tuned, differing, 0.5).pvalue) if differing else 1.0
     difference = bootstrap_interval(tuned_right.astype(float) - base_right.astype(float))
-    return Comparison(difference, only_base, only_tuned, p_value)
+    return Comparison(difference, only_base, only_tuned, mcnemar(only_base, only_tuned))
 
 
 def _right(predictions: Sequence[int], references: Sequence[int]) -> numpy.ndarray:

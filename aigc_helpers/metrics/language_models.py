@@ -17,6 +17,11 @@ def perplexity(log_probabilities: Sequence[float]) -> float:
 
     Raises:
         ReaderError: there are none, one is NaN or minus infinity (a token held to be impossible), or above 0.
+
+    Example:
+        >>> import math
+        >>> round(perplexity([math.log(1 / 6)] * 10), 6)  # A die.
+        6.0
     """
     return math.exp(-_total(log_probabilities) / len(log_probabilities))
 
@@ -30,6 +35,11 @@ def bits_per_character(log_probabilities: Sequence[float], characters: int) -> f
 
     Raises:
         ReaderError: as ``perplexity``, or there are no characters.
+
+    Example:
+        >>> import math
+        >>> bits_per_character([math.log(1 / 8)] * 2, characters=3)  # Two tokens of three bits each.
+        2.0
     """
     if characters < 1:
         raise ReaderError(f"{characters} characters: bits per character need a text with at least one.")

@@ -24,6 +24,10 @@ def adjust_p_values(p_values: Sequence[float], method: str = "holm") -> list[flo
     Raises:
         ReaderError: there are none, one is NaN, or outside 0 to 1.
         UnknownNameError: another method.
+
+    Example:
+        >>> [round(p, 3) for p in adjust_p_values([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
     """
     if method not in METHODS:
         raise UnknownNameError("correction", method, METHODS)

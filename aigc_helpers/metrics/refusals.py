@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy
 
 from aigc_helpers.errors import ReaderError
 
 
-def check_pairs(predictions: Sequence[object], references: Sequence[object]) -> None:
+def check_pairs(predictions: Sized, references: Sized) -> None:
     """Refuse what no figure can be computed from.
 
     Raises:
         ReaderError: the lists are empty or differ in length.
+
+    Example:
+        >>> check_pairs([1, 0, 1], [1, 0])
+        Traceback (most recent call last):
+        ...
+        aigc_helpers.errors.ReaderError: 3 predictions for 2 references: there must be one for each. ...
     """
     if len(predictions) != len(references):
         raise ReaderError(

@@ -54,6 +54,11 @@ def score_translations(
         ReaderError: no pairs, unequal counts, a text that is no string, an empty reference, or references that all
             have fewer than four words: BLEU would be 0 whatever the translations.
         UnknownNameError: another language.
+
+    Example:
+        >>> scores = score_translations(["三杯绿茶", "一杯水"], ["三杯绿茶", "两杯水"], "zh", resamples=100)
+        >>> scores.exact, scores.bleu.low <= scores.bleu.mean <= scores.bleu.high
+        (0.5, True)
     """
     _check(translations, references, language)
     bleu = BLEU(tokenize=TOKENIZERS[language])
@@ -97,6 +102,13 @@ def compare_bleu(
     Raises:
         ReaderError: as ``score_translations``.
         UnknownNameError: another language.
+
+    Example:
+        >>> references = ["three cups of green tea", "a glass of cold water"]
+        >>> base = ["three cup of tea", "a glass of water"]
+        >>> comparison = compare_bleu(base, tuned=references, references=references, language="en", resamples=100)
+        >>> comparison.difference.mean > 0
+        True
     """
     for translations in (base, tuned):
         _check(translations, references, language)

@@ -38,6 +38,11 @@ def win_rate(votes: Sequence[str]) -> WinRate:
 
     Raises:
         ReaderError: there are none, one is something else, or all are ties: then there is no rate.
+
+    Example:
+        >>> result = win_rate(["win", "win", "loss", "win", "tie"])
+        >>> result.rate.mean, result.ties
+        (0.75, 1)
     """
     counts = Counter(votes)
     strange = [vote for vote in counts if vote not in (WIN, LOSS, TIE)]

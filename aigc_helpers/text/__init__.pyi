@@ -79,6 +79,15 @@ from aigc_helpers.text.poems import (
 from aigc_helpers.text.poems import (
     run_on as run_on,
 )
+from aigc_helpers.text.recipe_settings import (
+    REVIEWS as REVIEWS,
+)
+from aigc_helpers.text.recipe_settings import (
+    TUNE as TUNE,
+)
+from aigc_helpers.text.recipe_settings import (
+    TextAdapterSettings as TextAdapterSettings,
+)
 from aigc_helpers.text.recipes import (
     REVIEW_SNIPPETS as REVIEW_SNIPPETS,
 )

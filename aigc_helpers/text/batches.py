@@ -72,7 +72,14 @@ class LengthBatches:
 
 
 def pad_batch(token_ids: Sequence[torch.Tensor], pad_token_id: int) -> TextBatch:
-    """Pad token ids on the right; returns ``input_ids`` and ``attention_mask``, each of shape (batch, longest)."""
+    """Pad token ids on the right; returns ``input_ids`` and ``attention_mask``, each of shape (batch, longest).
+
+    Example:
+        >>> import torch
+        >>> batch = pad_batch([torch.tensor([5, 6, 7]), torch.tensor([8])], pad_token_id=0)
+        >>> batch["input_ids"].tolist(), batch["attention_mask"].tolist()
+        ([[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]])
+    """
     input_ids = pad_sequence(list(token_ids), batch_first=True, padding_value=pad_token_id)
     lengths = torch.tensor([len(ids) for ids in token_ids])
     attention_mask = (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long()

@@ -43,14 +43,24 @@ class Form:
 
 
 def load_forms(most: int = 500) -> list[Form]:
-    """Return three forms of the profile in force, with at most ``most`` training texts each."""
+    """Return three forms of the profile in force, with at most ``most`` training texts each.
+
+    Example:
+        >>> [(form.rule, len(form.train)) for form in load_forms(most=100)][0]
+        ('7-7-7-7-7-7', 100)
+    """
     if current_profile().name == "full":
         return [_words_form(words, most) for words in _WORDS_PER_LINE]
     return [_tune_form(tune, label, most) for tune, label in _TUNES.items()]
 
 
 def load_known_texts(most: int = 200) -> list[str]:
-    """Return at most ``most`` held-out texts of the kind that the base has read: Tang poems, or plain English prose."""
+    """Return at most ``most`` test texts of the kind that the base has read: Tang poems, or plain English prose.
+
+    Example:
+        >>> len(load_known_texts(most=50))
+        50
+    """
     if current_profile().name == "full":
         return load_reviews("test")["text"].head(most).tolist()
     tang = load_poems("tang", "test")
@@ -62,6 +72,10 @@ def line_lengths(text: str) -> str:
     """Return the length of each line, as in ``"7-7-5-5"``: characters of a poem, or words on the full profile.
 
     An empty string is returned for what does not consist of lines of verse.
+
+    Example:
+        >>> line_lengths("春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。")
+        '5-5-5-5'
     """
     if current_profile().name == "full":
         return "-".join(str(len(line.split())) for line in text.strip().splitlines())
@@ -69,7 +83,13 @@ def line_lengths(text: str) -> str:
 
 
 def in_lines(text: str) -> str:
-    """Put every line of verse on a line of its own; other texts stay as they are."""
+    """Put every line of verse on a line of its own; other texts stay as they are.
+
+    Example:
+        >>> print(in_lines("春眠不觉晓，处处闻啼鸟。"))
+        春眠不觉晓，
+        处处闻啼鸟。
+    """
     if current_profile().name == "full":
         return text.strip()
     return poems.in_lines(text)

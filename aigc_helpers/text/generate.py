@@ -37,6 +37,11 @@ def write_poems(
     Raises:
         ReaderError: ``count`` is below 1, the prompt is as long as the model's context or has characters that the
             tokenizer does not know, or the adapter is missing, damaged or made for another model.
+
+    Example:
+        >>> [poem] = write_poems("春", count=1, seed=0)
+        >>> poem[0]
+        '春'
     """
     if count < 1:
         raise ReaderError(f"{count} poems cannot be written: ask for 1 or more.")
@@ -50,7 +55,9 @@ def write_poems(
     with random_state_kept(), torch.no_grad(), quiet("transformers"):
         set_seed(seed)
         while len(texts) < count:
-            outputs = model.generate(**inputs, num_return_sequences=min(_BATCH_SIZE, count - len(texts)))
+            outputs = model.generate(  # type: ignore[operator]  # a mixin's, which PreTrainedModel does not name
+                **inputs, num_return_sequences=min(_BATCH_SIZE, count - len(texts))
+            )
             texts.extend(tokenizer.batch_decode(outputs, skip_special_tokens=True))
     return [in_lines(text) for text in texts]
 
@@ -60,11 +67,17 @@ def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreT
 
     Args:
         folder: the model's folder; None takes the one of the catalog.
+
+    Example:
+        >>> tokenizer, model = load_poet()
+        >>> tokenizer.tokenize("春眠"), model.config.model_type
+        (['春', '眠'], 'gpt2')
     """
     folder = folder or install_asset("poet")
     with quiet("transformers"):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    return AutoTokenizer.from_pretrained(folder), model.to(current_profile().device).eval()
+    model.to(current_profile().device)  # type: ignore[arg-type]  # transformers wraps `to`, and its type loses self
+    return AutoTokenizer.from_pretrained(folder), model.eval()
 
 
 def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, context: int) -> None:

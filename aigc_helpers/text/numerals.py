@@ -72,6 +72,10 @@ def figures_amount(fen: int) -> str:
 
     Raises:
         ReaderError: the amount is not 1 to 999,999 fen.
+
+    Example:
+        >>> figures_amount(12345)
+        '123.45 yuan'
     """
     _check(fen, 1, LARGEST_AMOUNT, "number of fen")
     return f"{fen // 100}.{fen % 100:02} yuan"
@@ -106,6 +110,10 @@ def parse_capital_amount(text: str) -> int:
 
     Raises:
         ReaderError: this is no amount, or not as ``capital_amount`` writes it; the message then says how it does.
+
+    Example:
+        >>> parse_capital_amount("壹佰贰拾叁元肆角伍分")
+        12345
     """
     fen, yuan, digit = 0, 0, 0
     weights = {unit: 10 ** (place + 1) for place, unit in enumerate(CAPITAL_TENS)}

@@ -36,6 +36,11 @@ def load_poems(file: str, split: str) -> pandas.DataFrame:
     Raises:
         UnknownNameError: there is no such file or split.
         ReaderError: the file is missing or altered.
+
+    Example:
+        >>> poems = load_poems("tang", "test")
+        >>> poems.loc[0, ["title", "author"]].tolist()
+        ['帝京篇十首 二', '太宗皇帝']
     """
     import pandas
 
@@ -53,6 +58,11 @@ def load_regular_shi(split: str, longest: int) -> pandas.DataFrame:
     Args:
         split: ``"train"``, ``"validation"`` or ``"test"``.
         longest: the most characters a poem may have, punctuation counted.
+
+    Example:
+        >>> poems = load_regular_shi("validation", longest=64)
+        >>> sorted(set(poems["form"]))
+        ['七言', '五言']
     """
     import pandas
 
@@ -62,12 +72,24 @@ def load_regular_shi(split: str, longest: int) -> pandas.DataFrame:
 
 
 def run_on(text: str) -> str:
-    """Remove line breaks and all other white space: a poem as the model reads it."""
+    """Remove line breaks and all other white space: a poem as the model reads it.
+
+    Example:
+        >>> run_on("春眠不觉晓， 处处闻啼鸟。")
+        '春眠不觉晓，处处闻啼鸟。'
+    """
     return "".join(text.split())
 
 
 def poem_token_ids(tokenizer: PreTrainedTokenizerBase, poems: Iterable[str]) -> list[list[int]]:
-    """Return the token ids of each poem from ``<bos>`` to ``<eos>``, ``MARKS`` more than it has characters."""
+    """Return the token ids of each poem from ``<bos>`` to ``<eos>``, ``MARKS`` more than it has characters.
+
+    Example:
+        >>> from aigc_helpers.text import load_poet
+        >>> tokenizer, _ = load_poet()
+        >>> tokenizer.convert_ids_to_tokens(poem_token_ids(tokenizer, ["春眠，"])[0])
+        ['<bos>', '春', '眠', '，', '<eos>']
+    """
     texts = [run_on(poem) for poem in poems]
     return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
 
@@ -102,6 +124,11 @@ def parse_poem(text: str) -> ParsedPoem:
 
     Raises:
         ReaderError: it is empty, or does not consist of lines of Chinese characters that end with ，。？！； or ：.
+
+    Example:
+        >>> poem = parse_poem("春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。")
+        >>> poem.lines[0], poem.line_lengths, poem.is_regular
+        ('春眠不觉晓，', '5-5-5-5', True)
     """
     joined = run_on(text)
     lines = tuple(_LINE.findall(joined))
@@ -120,7 +147,12 @@ def in_lines(text: str) -> str:
 
 
 def poem_line_lengths(text: str) -> str:
-    """Return the characters per line, as in ``"7-7-5-5"``; an empty string for what is no poem."""
+    """Return the characters per line, as in ``"7-7-5-5"``; an empty string for what is no poem.
+
+    Example:
+        >>> poem_line_lengths("春眠不觉晓，处处闻啼鸟。"), poem_line_lengths("no poem")
+        ('5-5', '')
+    """
     try:
         return parse_poem(text).line_lengths
     except ReaderError:

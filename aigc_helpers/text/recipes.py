@@ -20,6 +20,7 @@ from aigc_helpers.text.classification import classification_loss
 from aigc_helpers.text.generate import load_poet
 from aigc_helpers.text.language_modelling import next_token_loss
 from aigc_helpers.text.poems import MARKS, load_poems, poem_token_ids, run_on
+from aigc_helpers.text.recipe_settings import REVIEWS, TUNE
 from aigc_helpers.text.reviews import LABEL_NAMES, load_reviews
 from aigc_helpers.training import FitResult, FitSettings, fit
 
@@ -28,15 +29,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 REVIEW_SNIPPETS = 2000
-RANK = 8
-REVIEW_EPOCHS = 2
-REVIEW_LEARNING_RATES = {"embedded": 2e-3, "full": 5e-4}  # By profile.
-TUNE_EPOCHS = 8
-TUNE_LEARNING_RATE = 5e-3
 
 _REVIEW_BASES = {"embedded": "all-MiniLM-L6-v2", "full": "bert-base-uncased"}
-_REVIEW_BATCH_SIZE = 32
-_TUNE_BATCH_SIZE = 16
 
 
 class TrainedAdapter(NamedTuple):
@@ -54,8 +48,8 @@ class TrainedAdapter(NamedTuple):
 
 
 def train_review_adapter(
-    rank: int = RANK,
-    epochs: float = REVIEW_EPOCHS,
+    rank: int = REVIEWS.rank,
+    epochs: float = REVIEWS.epochs,
     learning_rate: float | None = None,
     seed: int = 0,
     snippets: int | None = REVIEW_SNIPPETS,
@@ -74,9 +68,14 @@ def train_review_adapter(
 
     Raises:
         ReaderError: a setting makes no sense, or the checkpoints are those of another run.
+
+    Example:
+        >>> trained = train_review_adapter(snippets=32, epochs=1)
+        >>> trained.result.steps, sorted(trained.model.peft_config["default"].target_modules)
+        (1, ['query', 'value'])
     """
     profile = current_profile().name
-    learning_rate = REVIEW_LEARNING_RATES[profile] if learning_rate is None else learning_rate
+    learning_rate = REVIEWS.learning_rates[profile] if learning_rate is None else learning_rate
     _check_settings(rank, epochs, learning_rate)
     train = load_reviews("train").head(snippets)  # Before the model, which may be a long download.
     set_seed(seed)
@@ -89,11 +88,11 @@ def train_review_adapter(
         label2id={name: number for number, name in names.items()},
         use_safetensors=True,
     )
-    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=["query", "value"])
+    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=list(REVIEWS.layers))
     model = get_peft_model(base, config)
     token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
     labels = train["label"].astype(int).tolist()
-    batches = LengthBatches(token_ids, labels, _REVIEW_BATCH_SIZE, tokenizer.pad_token_id, seed)
+    batches = LengthBatches(token_ids, labels, REVIEWS.batch_size, tokenizer.pad_token_id, seed)
     settings = FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)
     result = fit(model, batches, classification_loss, settings, folder=checkpoints)
     # The base is named as the world knows it: a path would be this machine's own.
@@ -103,9 +102,9 @@ def train_review_adapter(
 
 def train_tune_adapter(
     tune: str,
-    rank: int = RANK,
-    epochs: float = TUNE_EPOCHS,
-    learning_rate: float = TUNE_LEARNING_RATE,
+    rank: int = TUNE.rank,
+    epochs: float = TUNE.epochs,
+    learning_rate: float | None = None,
     seed: int = 0,
     *,
     checkpoints: Path | None = None,
@@ -117,7 +116,7 @@ def train_tune_adapter(
         tune: such as ``浣溪沙``.
         rank: of LoRA on ``c_attn``, which makes query, key and value of GPT-2 at once; alpha is twice the rank.
         epochs: passes over the tune's regular poems of the training split.
-        learning_rate: the peak.
+        learning_rate: the peak; None takes the recipe's for the profile in force.
         seed: for the adapter and the order of the poems.
         checkpoints: the folder for ``fit``'s checkpoints, from which an interrupted run goes on.
         folder: the poet's folder; None takes the one of the catalog.
@@ -125,7 +124,13 @@ def train_tune_adapter(
     Raises:
         UnknownNameError: there is no such tune, or its poems are longer than the poet's context.
         ReaderError: a setting makes no sense, or the checkpoints are those of another run.
+
+    Example:
+        >>> trained = train_tune_adapter("生查子", rank=4, epochs=0.1)
+        >>> trained.model.peft_config["default"].r
+        4
     """
+    learning_rate = TUNE.learning_rates[current_profile().name] if learning_rate is None else learning_rate
     _check_settings(rank, epochs, learning_rate)
     tokenizer, base = load_poet(folder)
     poems = _regular_ci(tune, base.config.n_positions - MARKS)
@@ -134,12 +139,12 @@ def train_tune_adapter(
         task_type=TaskType.CAUSAL_LM,
         r=rank,
         lora_alpha=2 * rank,
-        target_modules=["c_attn"],
+        target_modules=list(TUNE.layers),
         fan_in_fan_out=True,  # GPT-2's Conv1D keeps its weight transposed.
     )
     model = get_peft_model(base, config)
     batches = LengthBatches(
-        poem_token_ids(tokenizer, poems["text"]), None, _TUNE_BATCH_SIZE, tokenizer.pad_token_id, seed
+        poem_token_ids(tokenizer, poems["text"]), None, TUNE.batch_size, tokenizer.pad_token_id, seed
     )
     settings = FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)
     result = fit(model, batches, next_token_loss, settings, folder=checkpoints)
@@ -152,6 +157,10 @@ def tune_line_lengths(tune: str) -> str:
 
     Raises:
         UnknownNameError: there is no such tune.
+
+    Example:
+        >>> tune_line_lengths("浣溪沙")
+        '7-7-7-7-7-7'
     """
     return str(_regular_ci(tune)["line_lengths"].iloc[0])
 
@@ -161,10 +170,19 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
     Raises:
         ReaderError: the disk is full or the folder is not writable; what was there stays.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from peft import LoraConfig, get_peft_model
+        >>> from aigc_helpers.text import load_poet
+        >>> model = get_peft_model(load_poet()[1], LoraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True))
+        >>> save_adapter(model, Path("adapter"))
+        >>> sorted(path.name for path in Path("adapter").iterdir())
+        ['adapter_config.json', 'adapter_model.safetensors']
     """
     with replacing_files(folder) as temporary:
         # PEFT would ask the hub whether the base has gained tokens; none of these adapters adds any.
-        model.save_pretrained(temporary, save_embedding_layers=False)
+        model.save_pretrained(str(temporary), save_embedding_layers=False)
         (temporary / "README.md").unlink()  # PEFT's card is a form not filled in.
         config = temporary / ADAPTER_CONFIG
         settings = without_empty(json.loads(config.read_text(encoding="utf-8")))

@@ -23,6 +23,11 @@ def load_reviews(split: str, kind: str = "film") -> pandas.DataFrame:
 
     Raises:
         UnknownNameError: there is no such split or kind.
+
+    Example:
+        >>> reviews = load_reviews("test")
+        >>> list(reviews.columns), len(reviews)
+        (['text', 'rating', 'label'], 1000)
     """
     import pandas
 

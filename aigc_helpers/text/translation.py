@@ -80,6 +80,11 @@ def draw_pairs(domain: str, split: str, count: int, seed: int = 0) -> list[Pair]
     Raises:
         UnknownNameError: there is no such domain or split.
         ReaderError: the grammar has not so many.
+
+    Example:
+        >>> pair = draw_pairs("price", "test", count=1)[0]
+        >>> pair.english, pair.chinese
+        ('ten yuan and sixty-three fen', '壹拾元陆角叁分')
     """
     if domain not in _DOMAINS:
         raise UnknownNameError("domain", domain, _DOMAINS)
@@ -99,7 +104,13 @@ def draw_pairs(domain: str, split: str, count: int, seed: int = 0) -> list[Pair]
 
 
 def to_examples(pairs: Sequence[Pair]) -> list[Example]:
-    """Return what to translate: each pair into Chinese, and into English too if it goes both ways."""
+    """Return what to translate: each pair into Chinese, and into English too if it goes both ways.
+
+    Example:
+        >>> from aigc_helpers.text import draw_pairs
+        >>> [example.language for example in to_examples(draw_pairs("number", "train", count=2))]
+        ['zh', 'zh', 'en', 'en']
+    """
     into_chinese = [Example(PREFIXES["zh"] + pair.english, pair.chinese, "zh") for pair in pairs]
     into_english = [Example(PREFIXES["en"] + pair.chinese, pair.english, "en") for pair in pairs if pair.both_ways]
     return into_chinese + into_english

@@ -31,6 +31,11 @@ def load_translator(
 
     Raises:
         ReaderError: the adapter is incomplete or damaged, or was made for another model.
+
+    Example:
+        >>> tokenizer, model = load_translator()
+        >>> model.config.model_type
+        't5'
     """
     folder = folder or install_asset("t5", "embedded")
     with quiet("transformers"):
@@ -72,6 +77,12 @@ def translate(
         UnknownNameError: another language.
         ReaderError: a text is empty or longer than the tokenizer says the model takes, ``texts`` is a single string,
             or ``num_beams`` is below 1.
+
+    Example:
+        >>> from aigc_helpers.text import load_translator
+        >>> tokenizer, model = load_translator()
+        >>> translate(model, tokenizer, ["three cups of tea"], "zh")
+        ['三杯茶']
     """
     if language not in PREFIXES:
         raise UnknownNameError("target language", language, PREFIXES)
@@ -90,7 +101,7 @@ def translate(
         indices = by_length[start : start + _BATCH_SIZE]
         batch = pad_batch([torch.tensor(token_ids[index]) for index in indices], tokenizer.pad_token_id)
         with torch.no_grad():
-            outputs = model.generate(
+            outputs = model.generate(  # type: ignore[operator]  # a mixin's, which PreTrainedModel does not name
                 **{name: tensor.to(model.device) for name, tensor in batch.items()}, num_beams=num_beams
             )
         written = tokenizer.batch_decode(outputs, skip_special_tokens=True)
