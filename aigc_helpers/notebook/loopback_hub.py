@@ -27,8 +27,6 @@ class LoopbackHub(LoopbackServer):
         requests: what was asked for, such as ``"GET model.safetensors bytes=100-"``; without listings.
         damaged: names of files that are sent with their last bit changed.
         large: names of files that are kept outside git, however small they are.
-        page: what is sent in place of any listing, as a network's sign-in page is; None for none.
-        token: whoever comes without it is turned away; None lets everybody in.
     """
 
     def __init__(self, repository: str, files: Mapping[str, bytes]) -> None:
@@ -38,8 +36,6 @@ class LoopbackHub(LoopbackServer):
         self.requests: list[str] = []
         self.damaged: set[str] = set()
         self.large: set[str] = set()
-        self.page: bytes | None = None
-        self.token: str | None = None
         self.commit(files)
         super().__init__()
 
@@ -74,8 +70,6 @@ class LoopbackHub(LoopbackServer):
 
     def answer(self, request: Request) -> Answer:
         """Return a file, a listing, or why there is none."""
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            return Answer(status=401, headers={"X-Error-Code": "GatedRepo"})
         if not self.has(request.path):
             return missing("Repo")
         path = unquote(urlsplit(request.path).path)
@@ -97,7 +91,7 @@ class LoopbackHub(LoopbackServer):
         listing = {"id": self.repository, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
         tree = [self._entry(name, content) for name, content in files.items()]
         content = json.dumps(tree if kind == "tree" else listing).encode()
-        return Answer(content if self.page is None else self.page, headers={"Content-Type": "application/json"})
+        return Answer(content, headers={"Content-Type": "application/json"})
 
     def _file(self, commit: str | None, name: str) -> Answer:
         if commit is None or name not in self.commits[commit]:

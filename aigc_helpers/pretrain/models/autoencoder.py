@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ def build_model(seed: int) -> AutoencoderKL:
     return model
 
 
-def reconstruction_loss(model: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+def reconstruction_loss(model: Any, pixels: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - an AutoencoderKL, wrapped
     """Return the squared error of the reconstruction, plus a little of the KL divergence from a unit Gaussian.
 
     As in Rombach et al. 2022, without the discriminator and the perceptual part: flat drawings need neither.
@@ -135,12 +136,12 @@ def _start_from_mean_colours(model: AutoencoderKL) -> None:
     """
     for module in model.modules():
         if isinstance(module, ResnetBlock2D):
-            torch.nn.init.zeros_(module.conv2.weight)
-            torch.nn.init.zeros_(module.conv2.bias)
+            for parameter in module.conv2.parameters():
+                torch.nn.init.zeros_(parameter)
             if module.conv_shortcut is not None:
                 _carry(module.conv_shortcut)
         elif isinstance(module, Upsample2D):
-            _carry(module.conv)
+            _carry(module.get_submodule("conv"))
         elif isinstance(module, Downsample2D):
             _carry(module.conv)
             for channel in range(_CARRIED):
@@ -148,28 +149,33 @@ def _start_from_mean_colours(model: AutoencoderKL) -> None:
                 module.conv.weight[channel, channel, :2, :2] = 0.25
     for half in (model.encoder, model.decoder):
         _carry(half.conv_in)
-        half.conv_in.weight[3:_CARRIED] = 0
+        weight, bias = _weight_and_bias(half.conv_in)
+        weight[3:_CARRIED] = 0
         for colour in range(3):
-            half.conv_in.weight[colour + 3, colour, 1, 1] = -1
-        half.conv_in.bias[6], half.conv_in.bias[7] = _CONSTANT, -_CONSTANT
+            weight[colour + 3, colour, 1, 1] = -1
+        bias[6], bias[7] = _CONSTANT, -_CONSTANT
         # What the normalisation before it divides by, where the other channels are near 0.
         scale = ((2 * _CONSTANT**2 + 6 * _COLOUR_VARIANCE) / half.conv_out.in_channels) ** 0.5
-        half.conv_out.weight[:3], half.conv_out.bias[:3] = 0, 0
+        weight, bias = _weight_and_bias(half.conv_out)
+        weight[:3], bias[:3] = 0, 0
         for colour in range(3):
-            half.conv_out.weight[colour, colour, 1, 1] = scale
-            half.conv_out.weight[colour, colour + 3, 1, 1] = -scale
-    for convolution in (model.quant_conv, model.post_quant_conv):
-        convolution.weight[:3], convolution.bias[:3] = 0, 0
+            weight[colour, colour, 1, 1] = scale
+            weight[colour, colour + 3, 1, 1] = -scale
+    for name in ("quant_conv", "post_quant_conv"):
+        weight, bias = _weight_and_bias(model.get_submodule(name))
+        weight[:3], bias[:3] = 0, 0
         for colour in range(3):
-            convolution.weight[colour, colour] = 1
+            weight[colour, colour] = 1
 
 
-def _carry(convolution: torch.nn.Conv2d) -> None:
+def _carry(convolution: torch.nn.Module) -> None:
     """Let the carried channels pass as they are."""
-    carried = min(_CARRIED, convolution.in_channels)
-    convolution.weight[:_CARRIED] = 0
-    if convolution.bias is not None:
-        convolution.bias[:_CARRIED] = 0
-    middle = convolution.kernel_size[0] // 2
-    for channel in range(carried):
-        convolution.weight[channel, channel, middle, middle] = 1
+    weight, bias = _weight_and_bias(convolution)
+    weight[:_CARRIED], bias[:_CARRIED] = 0, 0
+    inputs, side = weight.shape[1:3]
+    for channel in range(min(_CARRIED, inputs)):
+        weight[channel, channel, side // 2, side // 2] = 1
+
+
+def _weight_and_bias(convolution: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    return convolution.get_parameter("weight"), convolution.get_parameter("bias")

@@ -6,6 +6,7 @@ import json
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -91,17 +92,16 @@ def build_sd(target: Path = SD_FOLDER, settings: FitSettings = SETTINGS) -> FitR
     logger.info("UNet: %d parameters, %d concepts, %d batches", unet.num_parameters(), len(concepts), len(training))
     folder = store_folder() / "pretrain" / "sd"
     result = fit(unet, training, partial(denoising_loss, scheduler=scheduler), settings, folder=folder)
-    pipeline = StableDiffusionPipeline(
-        vae=in_half_precision(autoencoder),
-        text_encoder=in_half_precision(text_encoder),
-        tokenizer=tokenizer,
-        unet=in_half_precision(unet),
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    export(target, pipeline)
+    parts: dict[str, Any] = {  # The pipeline's annotations admit neither None nor the tokenizers of today.
+        "vae": in_half_precision(autoencoder),
+        "text_encoder": in_half_precision(text_encoder),
+        "tokenizer": tokenizer,
+        "unet": in_half_precision(unet),
+        "scheduler": scheduler,
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    export(target, StableDiffusionPipeline(**parts, requires_safety_checker=False))
     shown = {"concepts": concepts, "styles": BASE_STYLES, "held out": HELD_OUT_CONCEPTS}
     write_text(target / TRAINING_FILE, json.dumps(shown, indent=1) + "\n")
     return result
@@ -122,7 +122,7 @@ def training_batches(
     autoencoder.register_to_config(scaling_factor=1.0)
     latents = encode_pictures(autoencoder, to_pixels(emoji.pictures(facts)))
     autoencoder.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
-    latents *= autoencoder.config.scaling_factor
+    latents *= autoencoder.config["scaling_factor"]
     return latent_batches(latents, emoji.captions(facts), text_encoder, tokenizer, BATCH_SIZE, seed)
 
 
