@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What the library raises for changed bytes: a name that is no UTF-8 is a ValueError, a short field a struct.error.
-_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zipfile.zlib.error, RuntimeError, OSError, ValueError, struct.error)
+_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error)
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # The first of the pickles in torch's legacy format.
 _PICKLES_BEFORE_THE_NUMBERS = 5
 _STORAGES = {

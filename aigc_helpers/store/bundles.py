@@ -10,6 +10,7 @@ import hashlib
 import json
 import stat
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -77,7 +78,7 @@ def install_bundle(path: Path, *, catalog: Path = CATALOG) -> tuple[InstalledAss
             return _unpack(path, archive, assets)
     except FileNotFoundError as error:
         raise ReaderError(f"there is no file {path}.") from error
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise ReaderError(
             f"{path} is a damaged zip ({first_line(error)}). Nothing was installed. Copy it to the stick again."
         ) from error
