@@ -153,7 +153,7 @@ def _datasets(path: Path, root: h5py.Group) -> Iterator[tuple[list[str], h5py.Da
     import h5py
 
     seen = set()
-    stack = [(root, [])]
+    stack: list[tuple[h5py.Group, list[str]]] = [(root, [])]
     count = 0
     while stack:
         group, parts = stack.pop()
