@@ -53,6 +53,15 @@ def read_gguf(path: Path) -> GgufFile:
 
     Raises:
         MalformedFileError: the file is cut off, or not as the format says.
+
+    Example:
+        >>> import struct
+        >>> from pathlib import Path
+        >>> key = b"general.architecture"
+        >>> pair = struct.pack("<Q20sIQ5s", len(key), key, 8, 5, b"llama")
+        >>> _ = Path("model.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pair)
+        >>> read_gguf(Path("model.gguf")).values
+        {'general.architecture': 'llama'}
     """
     try:
         with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:

@@ -102,6 +102,13 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
         NotAWeightFileError: a zip without torch's pickle.
         MalformedFileError: the zip or the pickle is damaged.
         UnsafePickleError: the pickle would import something that tensors do not need; the message names it.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> torch.save({"weight": torch.zeros(2, 3)}, "model.ckpt")
+        >>> read_torch_file(Path("model.ckpt"), "zip").tensors["weight"].shape
+        (2, 3)
     """
     programs = [program for program, _ in pickles_of(path, container)]
     imports = list(dict.fromkeys(each for program in programs for each in program.imports))

@@ -44,6 +44,12 @@ def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, ca
     Raises:
         UnknownNameError: there is no such asset, or none for that profile.
         ReaderError: an asset lies in the repository and needs no stick; or as for ``install``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> bundle(["poet"], Path("stick.zip"))
+        Traceback (most recent call last):
+        aigc_helpers.errors.ReaderError: poet comes with the workbook's checkout ...
     """
     known = load_catalog(catalog)
     assets = [find_asset(name, profile or current_profile().name, known) for name in dict.fromkeys(names)]
@@ -69,6 +75,12 @@ def install_bundle(path: Path, *, catalog: Path = CATALOG) -> tuple[InstalledAss
     Raises:
         ReaderError: the zip is damaged, was not made by ``bundle``, or holds anything but files of this catalog.
             Nothing was changed then.
+
+    Example:
+        >>> from pathlib import Path
+        >>> install_bundle(Path("stick.zip"))
+        Traceback (most recent call last):
+        aigc_helpers.errors.ReaderError: there is no file stick.zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -66,7 +66,13 @@ def install_any(
     to: Path | None = None,
     trusted: bool = False,
 ) -> InstalledFile | tuple[InstalledAsset, ...]:
-    """Do what ``install`` does, and return all that is known: a file's facts, or each asset's folder."""
+    """Do what ``install`` does, and return all that is known: a file's facts, or each asset's folder.
+
+    Example:
+        >>> (asset,) = install_any("film-adapter")
+        >>> print(asset)
+        film-adapter (embedded)
+    """
     name, path = str(source), Path(source)
     if is_address(name):
         return install_address(name, sha256=sha256, layout=layout, to=to)

@@ -33,6 +33,13 @@ def install_folder(
     Raises:
         ReaderError: the folder holds no weights, malformed ones, or only pickles; or another folder of that name lies
             there. Nothing was changed then.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from aigc_helpers.paths import DATA
+        >>> install_folder(DATA / "film_adapter", layout="comfyui")
+        Traceback (most recent call last):
+        aigc_helpers.errors.ReaderError: ... was not installed: ComfyUI has no place for a folder of this kind ...
     """
     root = root_of(layout, to)
     inspection = describe(source)

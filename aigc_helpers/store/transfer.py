@@ -58,6 +58,14 @@ def download(
         DownloadError: there is no such file, the connection broke off, or what arrived is another file; the message
             says which. Nothing is in place then.
         ReaderError: the disk is full or not writable, or the server gives a name that leads out of the folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from aigc_helpers.notebook import LoopbackHub
+        >>> hub = LoopbackHub("someone/model", {"config.json": b"{}"})
+        >>> download(f"{hub.address}/someone/model/resolve/main/config.json", Path("config.json")).read_text()
+        '{}'
+        >>> hub.close()
     """
     before = _state(target)
     with locked(f"download {url}"), writing_errors_explained(target):
