@@ -241,7 +241,7 @@ def test_a_large_file_goes_on_where_the_last_run_stopped(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """huggingface_hub throws away what had arrived, so that this piece is ours."""
-    monkeypatch.setattr("aigc_helpers.store.hub._LARGEST_IN_GIT", 0)
+    monkeypatch.setattr("aigc_helpers.store.hub._WORTH_CONTINUING", 0)
     monkeypatch.setattr("aigc_helpers.store.transfer._PAUSES", ())
     with LoopbackHub(REPOSITORY, large={"model.safetensors"}) as hub:
         hub.serve_to(monkeypatch)

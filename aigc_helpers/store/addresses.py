@@ -170,11 +170,12 @@ def _install_repository(repository: str, revision: str | None, layout: str, to: 
         check_free_space(downloads, 2 * sum(file.size for file in missing), repository)
         downloads.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=downloads) as temporary:
+            folder = Path(temporary) / name
             for file in needed:
                 # Each one arrives whole, so that an interrupted run goes on with the next.
                 path = installed[file.name] or fetch_file(repository, commit, file)
-                _link(path, Path(temporary) / file.name)
-            return install_folder(Path(temporary), layout=layout, to=to, name=name)
+                _link(path, folder / file.name)
+            return install_folder(folder, layout=layout, to=to)
 
 
 def _installed_copy(name: str, file: HubFile) -> Path | None:

@@ -45,8 +45,7 @@ from aigc_helpers.store.catalog import SourceError
 from aigc_helpers.store.http_faults import DownloadError, connection_fault, status_fault
 from aigc_helpers.store.transfer import download
 
-# Bytes. Git on the hub refuses larger files, so that a larger one is always stored under its sha256.
-_LARGEST_IN_GIT = 10_000_000
+_WORTH_CONTINUING = 10_000_000  # Bytes.
 # The root of what a request raises that got no answer: httpx's or httpx2's, by huggingface_hub's version.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _NO_HUB = (FileMetadataError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -124,12 +123,13 @@ def _download(repository: str, commit: str, file: HubFile) -> Path:
     cache = Path(constants.HF_HUB_CACHE)
     with _faults_explained(repository, f"{repository}/{file.name}"), writing_errors_explained(cache):
         url = hf_hub_url(repository, file.name, revision=commit, endpoint=constants.ENDPOINT)
-        # hf_hub_download knocks six times in 24 seconds, with a line of its log each, where no hub is.
-        get_hf_file_metadata(url, endpoint=constants.ENDPOINT)
-        if file.sha256 and file.size > _LARGEST_IN_GIT:
+        # Asked first, and once: where no hub is, hf_hub_download knocks six times in 24 seconds, with a log line each.
+        tag = get_hf_file_metadata(url, endpoint=constants.ENDPOINT).etag
+        if tag and file.sha256 and file.size > _WORTH_CONTINUING:
             # huggingface_hub throws away what had arrived when a download fails (1.27 and 2.4 do: the partial file has
-            # a random name). Ours goes on with it, and puts it where the library looks for the contents of that hash.
-            blob = cache / repo_folder_name(repo_id=repository, repo_type="model") / "blobs" / file.sha256
+            # a random name). Ours goes on with it, and puts it where the library looks for the content of that tag.
+            blobs = cache / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
+            blob = blobs / check_name(tag, constants.ENDPOINT, folders=False)
             download(url, blob, size=file.size, sha256=file.sha256, headers=_sign_in())
         return Path(
             hf_hub_download(
