@@ -25,7 +25,7 @@ class UnknownNameError(ReaderError):
         super().__init__(f"there is no {what} {name!r}. Valid: {', '.join(nearest_first(name, valid))}.")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return what a library's error says in its first line, at most 200 characters, or else the error's name."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 

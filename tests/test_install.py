@@ -155,6 +155,18 @@ def test_a_hub_without_the_file_is_said_in_one_line(catalog: Path, monkeypatch: 
     assert in_place(catalog.parent / "store") == {}
 
 
+def test_a_hub_that_is_not_there_is_asked_once(
+    catalog: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """hf_hub_download would try for 24 seconds."""
+    with LoopbackHub({}) as hub:
+        hub.serve_to(monkeypatch)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("tried again"))
+    with pytest.raises(ReaderError, match="the hub did not give someone/tiny/config.json: .* refused the connection"):
+        install_asset("online", "full", catalog=catalog)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("altered", [False, True])
 def test_what_the_hubs_own_cache_holds_is_used_offline_if_it_is_right(
     catalog: Path, monkeypatch: pytest.MonkeyPatch, altered: bool
@@ -278,7 +290,7 @@ def test_two_processes_at_once_fetch_it_once(catalog: Path) -> None:
         "import sys, pathlib, aigc_helpers.store.assets as module\n"
         "original = module.fetch\n"
         "module.fetch = lambda *files, **trust: (print('fetched'), original(*files, **trust))\n"
-        "module.install('packed', 'embedded', catalog=pathlib.Path(sys.argv[1]))\n"
+        "module.install_asset('packed', 'embedded', catalog=pathlib.Path(sys.argv[1]))\n"
     )
     command = [sys.executable, "-c", program, str(catalog)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_weight_files
 from faulty_server import FaultyServer
+from huggingface_hub import hf_hub_download
 from loopback_hub import COMMIT, LoopbackHub
 from safetensors.numpy import save
 
@@ -176,25 +180,159 @@ def test_what_a_hub_says_in_place_of_a_listing_is_refused(
     with LoopbackHub(REPOSITORY, page=page) as hub:
         hub.serve_to(monkeypatch)
         assert main(["install", "hub:someone/tiny"]) == 1
-    assert f"{hub.address} gave something else than the list" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert f"the list of files of someone/tiny: {hub.address} gave something else" in message
+    assert "ask you to sign in first" in message and message.count("\n") == 1
     assert not (store / "checkpoints").exists()
 
 
-def test_the_hub_is_told_who_asks(
+@pytest.mark.parametrize("kind", ["whole", "file"])
+def test_a_page_in_place_of_the_file_is_one_sentence(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    with LoopbackHub(REPOSITORY, file_page=b"<!DOCTYPE html><html>Sign in</html>") as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny" + "/model.safetensors" * (kind == "file")]) == 1
+        assert not [path for path in hub.cache.rglob("*") if path.is_file()]
+    message = capsys.readouterr().err
+    assert "the hub did not give someone/tiny/" in message and "sign in first" in message
+    assert message.count("\n") == 1
+    assert not (store / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the cache", "the store", "the hub's word for the store"])
+def test_what_was_installed_once_costs_no_byte_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lost: str
+) -> None:
+    with LoopbackHub(REPOSITORY, large={"model.safetensors"}) as hub:
+        hub.serve_to(monkeypatch)
+        for address in ("hub:someone/tiny", "hub:someone/tiny/model.safetensors"):
+            assert main(["install", address]) == 0
+        # The file of its own came out of the cache already.
+        assert sorted(hub.fetched) == ["config.json", "model.safetensors"]
+        if lost == "the cache":
+            shutil.rmtree(hub.cache / "models--someone--tiny")
+        if lost == "the store":
+            shutil.rmtree(store)
+        if lost == "the hub's word for the store":
+            shutil.rmtree(store / "downloads")
+        for address in ("hub:someone/tiny", "hub:someone/tiny/model.safetensors"):
+            capsys.readouterr()
+            assert main(["install", address, "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["already_there"] == (lost != "the store")
+        assert len(hub.fetched) == 2
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with LoopbackHub(REPOSITORY, token="hf_mine") as hub:
+    with LoopbackHub(REPOSITORY, large={"model.safetensors"}) as hub:
         hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny"]) == 0
+        shutil.rmtree(store)
+        (cached,) = hub.cache.glob("models--*/snapshots/*/model.safetensors")
+        cached.write_bytes(BERT[:-1] + b"x")
+        assert main(["install", "hub:someone/tiny"]) == 0
+        assert hub.fetched.count("model.safetensors") == 2 and cached.read_bytes() == BERT
+
+
+def test_a_large_file_goes_on_where_the_last_run_stopped(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """huggingface_hub throws away what had arrived, so that this piece is ours."""
+    monkeypatch.setattr("aigc_helpers.store.hub._WORTH_CONTINUING", 0)
+    monkeypatch.setattr("aigc_helpers.store.transfer._PAUSES", ())
+    with LoopbackHub(REPOSITORY, large={"model.safetensors"}) as hub:
+        hub.serve_to(monkeypatch)
+        hub.cut_after = 100
+        assert main(["install", "hub:someone/tiny/model.safetensors"]) == 1
+        assert "broke off. What has arrived is kept" in capsys.readouterr().err
+        assert main(["install", "hub:someone/tiny/model.safetensors"]) == 0
+        assert hub.fetched == ["model.safetensors", "model.safetensors bytes=100-"]
+        # It lies where transformers finds it.
+        assert hf_hub_download("someone/tiny", "model.safetensors", revision=COMMIT, cache_dir=hub.cache)
+        assert len(hub.fetched) == 2
+    assert (store / "checkpoints" / "model.safetensors").read_bytes() == BERT
+
+
+@pytest.mark.parametrize(
+    ("code", "token", "words"),
+    [
+        ("GatedRepo", None, "it is gated (401). Accept its licence at http://127.0.0.1:"),
+        ("RepoNotFound", None, "there is no such repository, or it is private (401)"),
+        ("RepoNotFound", "hf_wrong", "it does not accept your token (401). Make a new one at http://127.0.0.1:"),
+    ],
+)
+def test_the_hub_is_told_who_asks(
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: str,
+    token: str | None,
+    words: str,
+) -> None:
+    with LoopbackHub(REPOSITORY, token="hf_mine", code=code) as hub:
+        hub.serve_to(monkeypatch)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "none")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
         assert main(["install", "hub:someone/tiny"]) == 1
-        assert "(401). Sign in: for the hub with hf auth login" in capsys.readouterr().err
+        message = capsys.readouterr().err
+        assert words in message and "hf auth login" in message and message.count("\n") == 1
         monkeypatch.setenv("HF_TOKEN", "hf_mine")
         assert main(["install", "hub:someone/tiny"]) == 0
+
+
+def test_a_hub_that_cannot_be_reached_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LoopbackHub(REPOSITORY) as hub:
+        hub.serve_to(monkeypatch)
+    assert main(["install", "hub:someone/tiny"]) == 1
+    message = capsys.readouterr().err
+    assert "refused the connection. Check the address" in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["README.md", "a.Q4_K_M.gguf", "a.Q8_0.gguf"], "a.Q4_K_M.gguf (0.00 GB), a.Q8_0.gguf (0.00 GB)"),
+        (["config.json", "pytorch_model.bin"], "no safetensors but pickles: pytorch_model.bin"),
+        (["a.safetensors", "b.safetensors"], "several weight files: a.safetensors (0.00 GB), b.safetensors (0.00 GB)"),
+        (["loras/a.safetensors"], "several weight files: loras/a.safetensors"),
+        (["README.md"], "no weights that can be installed. It has: README.md"),
+    ],
+)
+def test_what_cannot_be_installed_as_a_whole_is_refused_before_a_byte_is_fetched(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], files: list[str], words: str
+) -> None:
+    weights = [name for name in files if not name.startswith(("README", "config"))]
+    with LoopbackHub(dict.fromkeys(files, BERT), large=set(files)) as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny"]) == 1
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1
+    assert not weights or f"aigc install hub:someone/tiny/{weights[0]}" in message
+    assert hub.fetched == []
+
+
+def test_the_command_that_is_named_installs_a_gguf_file(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gguf = small_weight_files.gguf()
+    with LoopbackHub({"a.Q4_K_M.gguf": gguf}, large={"a.Q4_K_M.gguf"}) as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", "hub:someone/tiny"]) == 1
+        command = re.search(r"aigc (install hub:\S+)", capsys.readouterr().err)
+        assert command and main(command[1].split()) == 0
+    assert (store / "checkpoints" / "a.Q4_K_M.gguf").read_bytes() == gguf
 
 
 def test_a_mirror_is_named_by_the_hubs_own_variable(store: Path) -> None:
     """In a process of its own: huggingface_hub reads the variable when it is imported."""
     with LoopbackHub(REPOSITORY) as hub:
-        environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+        environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(hub.cache)}
         command = [sys.executable, "-m", "aigc_helpers.cli", "install", "hub:someone/tiny"]
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=DATA.parent)
     assert finished.returncode == 0, finished.stderr

@@ -15,7 +15,10 @@ import torch
 from faulty_server import Fault, FaultyServer
 from safetensors.numpy import load_file, save_file
 
+from aigc_helpers import install
 from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.formats import read_header
+from aigc_helpers.inspection import contents
 from aigc_helpers.paths import DATA
 from aigc_helpers.store import install_address, install_file, install_folder
 
@@ -102,6 +105,17 @@ def test_each_kind_has_its_folder(trees: dict[str, Path], files: Path, layout: s
     assert installed.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
     assert not installed.already_there
     assert install_file(source, layout=layout, to=to_option).already_there
+
+
+def test_a_file_is_inspected_once_on_its_way(
+    trees: dict[str, Path], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(contents, "read_header", lambda path: read.append(path) or read_header(path))
+    monkeypatch.setattr("aigc_helpers.store.installing.load_catalog", lambda: pytest.fail("the catalog was read"))
+    monkeypatch.chdir(files)
+    assert install("lora.safetensors") == trees["aigc"] / "loras" / "lora.safetensors"
+    assert read == [Path("lora.safetensors")]
 
 
 def test_a_folder_that_is_no_such_program_is_refused(trees: dict[str, Path], files: Path, tmp_path: Path) -> None:

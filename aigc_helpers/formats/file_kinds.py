@@ -67,6 +67,11 @@ def container_of(path: Path, first: bytes) -> str:
 
     Raises:
         NotAWeightFileError: the file is empty, or something that holds no weights.
+
+    Example:
+        >>> from pathlib import Path
+        >>> container_of(Path("model.bin"), b"GGUF\\x03\\x00\\x00\\x00")
+        'GGUF'
     """
     if not first:
         raise NotAWeightFileError(

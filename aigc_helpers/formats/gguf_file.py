@@ -6,6 +6,7 @@ import math
 import mmap
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,6 @@ _STRING, _ARRAY = 8, 9
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _DEEPEST_ARRAY = 4
 _LARGEST_HEADER = 200_000_000  # Bytes; a vocabulary of 150,000 words takes 10 MB.
-# Per type: its name, the numbers in a block, the bytes of a block.
-_TYPES = {
-    **{0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22)},
-    **{7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110)},
-    **{12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292)},
-    **{16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50)},
-    **{20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136)},
-    **{24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8)},
-    **{29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2)},
-}
 
 
 @dataclass(frozen=True)
@@ -45,6 +36,14 @@ class GgufFile:
     tensors: dict[str, GgufTensor]
 
 
+@cache
+def _types() -> dict[int, tuple[str, int, int]]:
+    """Return per type of ggml its name, the numbers in a block, and the bytes of a block."""
+    from gguf.constants import GGML_QUANT_SIZES  # Here, for it brings NumPy along.
+
+    return {int(kind): (kind.name, numbers, size) for kind, (numbers, size) in GGML_QUANT_SIZES.items()}
+
+
 class _FaultError(Exception):
     """What is wrong, without the file's name."""
 
@@ -54,6 +53,15 @@ def read_gguf(path: Path) -> GgufFile:
 
     Raises:
         MalformedFileError: the file is cut off, or not as the format says.
+
+    Example:
+        >>> import struct
+        >>> from pathlib import Path
+        >>> key = b"general.architecture"
+        >>> pair = struct.pack("<Q20sIQ5s", len(key), key, 8, 5, b"llama")
+        >>> _ = Path("model.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pair)
+        >>> read_gguf(Path("model.gguf")).values
+        {'general.architecture': 'llama'}
     """
     try:
         with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -136,5 +144,5 @@ class _Reader:
             raise _FaultError(f"tensor {quoted(name)} has {dimensions} dimensions")
         shape = tuple(self._number("<Q") for _ in range(dimensions))[::-1]
         kind, offset = self._number("<I"), self._number("<Q")
-        dtype, numbers, size = _TYPES.get(kind, (f"type {kind}", 1, 0))
+        dtype, numbers, size = _types().get(kind, (f"type {kind}", 1, 0))
         return GgufTensor(dtype, shape), offset + -(-math.prod(shape) // numbers) * size

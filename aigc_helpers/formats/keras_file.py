@@ -63,6 +63,14 @@ def read_keras_file(path: Path) -> KerasFile:
         MalformedFileError: the file is damaged, leads out of itself (a link, numbers in another file), or claims more
             than it can hold.
         NotAWeightFileError: it is no HDF5 file, or holds no numbers.
+
+    Example:
+        >>> import h5py, numpy
+        >>> from pathlib import Path
+        >>> with h5py.File("model.h5", "w") as file:
+        ...     file["dense/kernel:0"] = numpy.zeros((2, 3))
+        >>> read_keras_file(Path("model.h5")).tensors["dense.weight"].shape
+        (3, 2)
     """
     with _opened(path) as file:
         return _read(path, file)
@@ -83,6 +91,17 @@ def convert_keras_file(source: Path, target: Path) -> list[str]:
 
     Raises:
         ReaderError: as ``read_keras_file``, or the disk is full. Nothing is written then.
+
+    Example:
+        >>> import h5py, numpy
+        >>> from pathlib import Path
+        >>> with h5py.File("model.h5", "w") as file:
+        ...     file["dense/kernel:0"] = numpy.zeros((2, 3))
+        >>> convert_keras_file(Path("model.h5"), Path("model.safetensors"))
+        []
+        >>> from aigc_helpers.formats import read_header
+        >>> list(read_header(Path("model.safetensors")).tensors)
+        ['dense.weight']
     """
     from safetensors.numpy import save_file
 
@@ -153,7 +172,7 @@ def _datasets(path: Path, root: h5py.Group) -> Iterator[tuple[list[str], h5py.Da
     import h5py
 
     seen = set()
-    stack = [(root, [])]
+    stack: list[tuple[h5py.Group, list[str]]] = [(root, [])]
     count = 0
     while stack:
         group, parts = stack.pop()

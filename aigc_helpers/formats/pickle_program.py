@@ -7,9 +7,10 @@ the names that ``STACK_GLOBAL`` imports are known even where they come out of th
 from __future__ import annotations
 
 import pickletools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from aigc_helpers.errors import ReaderError, first_line
 
@@ -87,12 +88,24 @@ _CONSTANTS = {
     **dict.fromkeys(("BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")),
 }
 _EXTENSIONS = {"EXT1", "EXT2", "EXT4"}
-_MAKERS = {"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_LIST": list}
-_MAKERS |= {"EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": lambda: _OPAQUE}
+_MAKERS: dict[str, Callable[[], Any]] = {
+    **{"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_LIST": list},
+    **{"EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": lambda: _OPAQUE},
+}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def read_program(path: Path, stream: BinaryIO) -> PickleProgram:
+class Readable(Protocol):
+    """What a pickle is read from."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102
+
+    def readline(self, limit: int, /) -> bytes: ...  # noqa: D102
+
+    def tell(self) -> int: ...  # noqa: D102
+
+
+def read_program(path: Path, stream: Readable) -> PickleProgram:
     """Walk one pickle from where ``stream`` stands to its end, which is where the stream stands afterwards.
 
     Args:
@@ -105,7 +118,8 @@ def read_program(path: Path, stream: BinaryIO) -> PickleProgram:
     """
     machine = _Machine(path)
     try:
-        for number, (opcode, argument, _) in enumerate(pickletools.genops(_Limited(stream))):
+        opcodes = pickletools.genops(_Limited(stream))  # type: ignore[arg-type]  # It asks no more of a file than this.
+        for number, (opcode, argument, _) in enumerate(opcodes):
             if number >= _MOST_OPCODES:
                 raise ValueError(f"more than {_MOST_OPCODES:,} opcodes")
             machine.step(opcode.name, argument)
@@ -117,7 +131,7 @@ def read_program(path: Path, stream: BinaryIO) -> PickleProgram:
 class _Limited:
     """A stream that gives no more than LARGEST_PICKLE bytes, whatever a pickle claims its strings take."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._left = LARGEST_PICKLE
         self.tell = stream.tell

@@ -28,6 +28,13 @@ def check_name(name: str, origin: str, *, folders: bool = True) -> str:
     Raises:
         UnsafeNameError: it is absolute, climbs with ``..``, or holds a drive letter, a device name of Windows, a
             backslash, a control character or a part that some file system cannot store.
+
+    Example:
+        >>> check_name("unet/config.json", "the listing")
+        'unet/config.json'
+        >>> check_name("../../.bashrc", "the listing")
+        Traceback (most recent call last):
+        aigc_helpers.formats.safe_names.UnsafeNameError: the listing names a file '../../.bashrc', ...
     """
     parts = name.split("/")
     if _FORBIDDEN.search(name) or not all(_is_plain(part) for part in parts) or (len(parts) > 1 and not folders):

@@ -62,6 +62,12 @@ def read_header(path: Path) -> SafetensorsHeader:
     Raises:
         NotAWeightFileError: the file is empty or something else, such as a Git LFS pointer or a web page.
         MalformedFileError: the library would refuse the file; the message names the fault and the remedy.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> path = install("poet") / "model.safetensors"
+        >>> read_header(path).tensors["transformer.wte.weight"].dtype
+        'F16'
     """
     size = path.stat().st_size
     with path.open("rb") as opened:
@@ -248,6 +254,11 @@ def _check_places(tensors: dict[str, StoredTensor], available: int) -> None:
 
 
 def quoted(value: object) -> str:
-    """Return a value from a file as it may be printed: control characters escaped, at most 80 characters."""
+    """Return a value from a file as it may be printed: control characters escaped, at most 80 characters.
+
+    Example:
+        >>> print(quoted("lora\\x1b[2J"))
+        'lora\\x1b[2J'
+    """
     text = repr(value if not isinstance(value, str) else value[:100])
     return text if len(text) <= 80 else text[:79] + "…"

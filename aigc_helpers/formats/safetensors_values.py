@@ -26,7 +26,18 @@ class Hashes(NamedTuple):
 
 
 def read_number(path: Path, header: SafetensorsHeader, tensor: StoredTensor) -> float | None:
-    """Return the value of a tensor that holds one number; None if it holds more, or its dtype is no usual one."""
+    """Return the value of a tensor that holds one number; None if it holds more, or its dtype is no usual one.
+
+    Example:
+        >>> import numpy
+        >>> from pathlib import Path
+        >>> from safetensors.numpy import save_file
+        >>> from aigc_helpers.formats import read_header
+        >>> save_file({"alpha": numpy.array(4.0), "up": numpy.array([1, numpy.nan])}, "lora.safetensors")
+        >>> header = read_header(Path("lora.safetensors"))
+        >>> read_number(Path("lora.safetensors"), header, header.tensors["alpha"])
+        4.0
+    """
     if math.prod(tensor.shape) != 1 or tensor.dtype not in {*_STRUCT_CODES, "BF16"}:
         return None
     with path.open("rb") as opened:
@@ -38,7 +49,18 @@ def read_number(path: Path, header: SafetensorsHeader, tensor: StoredTensor) -> 
 
 
 def hash_file(path: Path, header: SafetensorsHeader) -> Hashes:
-    """Read the whole file once, in constant memory."""
+    """Read the whole file once, in constant memory.
+
+    Example:
+        >>> import numpy
+        >>> from pathlib import Path
+        >>> from safetensors.numpy import save_file
+        >>> from aigc_helpers.formats import read_header
+        >>> save_file({"alpha": numpy.array(4.0), "up": numpy.array([1, numpy.nan])}, "lora.safetensors")
+        >>> header = read_header(Path("lora.safetensors"))
+        >>> hash_file(Path("lora.safetensors"), header)._fields
+        ('sha256', 'sshs_model_hash')
+    """
     whole, after_header = hashlib.sha256(), hashlib.sha256()
     with path.open("rb") as opened:
         whole.update(opened.read(header.data_start))
@@ -52,6 +74,16 @@ def count_non_finite(path: Path, header: SafetensorsHeader) -> dict[str, int]:
     """Return the tensors that hold NaN or infinite numbers, and how many. Reads the whole file in constant memory.
 
     8-bit floats are not looked at.
+
+    Example:
+        >>> import numpy
+        >>> from pathlib import Path
+        >>> from safetensors.numpy import save_file
+        >>> from aigc_helpers.formats import read_header
+        >>> save_file({"alpha": numpy.array(4.0), "up": numpy.array([1, numpy.nan])}, "lora.safetensors")
+        >>> header = read_header(Path("lora.safetensors"))
+        >>> count_non_finite(Path("lora.safetensors"), header)
+        {'up': 1}
     """
     found = {}
     with path.open("rb") as opened:
@@ -70,6 +102,17 @@ def count_non_finite(path: Path, header: SafetensorsHeader) -> dict[str, int]:
 
 
 def unchecked(header: SafetensorsHeader) -> list[str]:
-    """Return the floating-point dtypes in the file that ``count_non_finite`` does not look at."""
+    """Return the floating-point dtypes in the file that ``count_non_finite`` does not look at.
+
+    Example:
+        >>> import numpy
+        >>> from pathlib import Path
+        >>> from safetensors.numpy import save_file
+        >>> from aigc_helpers.formats import read_header
+        >>> save_file({"alpha": numpy.array(4.0), "up": numpy.array([1, numpy.nan])}, "lora.safetensors")
+        >>> header = read_header(Path("lora.safetensors"))
+        >>> unchecked(header)
+        []
+    """
     dtypes = {tensor.dtype for tensor in header.tensors.values()}
     return sorted(dtype for dtype in dtypes if dtype.startswith(("F", "C")) and dtype not in _EXPONENTS and BITS[dtype])

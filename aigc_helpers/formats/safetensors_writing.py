@@ -22,6 +22,15 @@ def write_safetensors(save: Callable[..., None], tensors: Mapping[str, Any], sou
 
     Raises:
         ReaderError: the disk is full, the folder not writable, or a tensor of a kind that safetensors does not have.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> from safetensors.torch import save_file
+        >>> write_safetensors(save_file, {"weight": torch.zeros(2)}, "memory", Path("model.safetensors"))
+        >>> from aigc_helpers.formats import read_header
+        >>> read_header(Path("model.safetensors")).metadata
+        {'format': 'pt'}
     """
     from safetensors import SafetensorError
 

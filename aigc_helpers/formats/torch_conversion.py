@@ -61,6 +61,16 @@ def convert_torch_file(source: Path, target: Path) -> list[str]:
         UnsafePickleError: the pickle would run what no tensor needs; the message names module and function.
         ReaderError: the file is damaged, holds no tensors, or such as safetensors has no place for; or the disk is
             full.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> torch.save({"weight": torch.zeros(2, 3)}, "model.ckpt")
+        >>> convert_torch_file(Path("model.ckpt"), Path("model.safetensors"))
+        []
+        >>> from aigc_helpers.formats import read_header
+        >>> read_header(Path("model.safetensors")).tensors["weight"].shape
+        (2, 3)
     """
     with source.open("rb") as opened:
         container = container_of(source, opened.read(FIRST_BYTES))

@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What the library raises for changed bytes: a name that is no UTF-8 is a ValueError, a short field a struct.error.
-_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zipfile.zlib.error, RuntimeError, OSError, ValueError, struct.error)
+_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error)
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # The first of the pickles in torch's legacy format.
 _PICKLES_BEFORE_THE_NUMBERS = 5
 _STORAGES = {
@@ -101,6 +102,13 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
         NotAWeightFileError: a zip without torch's pickle.
         MalformedFileError: the zip or the pickle is damaged.
         UnsafePickleError: the pickle would import something that tensors do not need; the message names it.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> torch.save({"weight": torch.zeros(2, 3)}, "model.ckpt")
+        >>> read_torch_file(Path("model.ckpt"), "zip").tensors["weight"].shape
+        (2, 3)
     """
     programs = [program for program, _ in pickles_of(path, container)]
     imports = list(dict.fromkeys(each for program in programs for each in program.imports))

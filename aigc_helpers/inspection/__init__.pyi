@@ -59,6 +59,9 @@ from aigc_helpers.inspection.contents import (
     ADAPTER_CONFIG as ADAPTER_CONFIG,
 )
 from aigc_helpers.inspection.contents import (
+    USUAL_NAMES as USUAL_NAMES,
+)
+from aigc_helpers.inspection.contents import (
     Contents as Contents,
 )
 from aigc_helpers.inspection.contents import (

@@ -28,7 +28,7 @@ from aigc_helpers.inspection.adapter_keys import Shaped
 ADAPTER_CONFIG = "adapter_config.json"
 _CONFIG, _PIPELINE = "config.json", "model_index.json"
 # The names that libraries look for first; a folder may also hold variants such as model.fp16.safetensors.
-_USUAL_NAMES = (
+USUAL_NAMES = (
     *("model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights", "pytorch_model"),
     "tf_model",
 )
@@ -179,7 +179,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _one_of(folder: Path, files: list[Path]) -> Path:
-    usual = [path for path in files if path.stem in _USUAL_NAMES]
+    usual = [path for path in files if path.stem in USUAL_NAMES]
     if len(usual) == 1 or len(files) == 1:
         return (usual or files)[0]
     names = ", ".join(path.name for path in files[:5]) + (", …" if len(files) > 5 else "")

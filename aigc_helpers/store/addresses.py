@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import sha256_of, write_text, writing_errors_explained
-from aigc_helpers.formats import PICKLE_SUFFIXES
 from aigc_helpers.store.catalog import SourceError
-from aigc_helpers.store.layouts import root_of
+from aigc_helpers.store.layouts import LAYOUTS, OUR_OWN, root_of
 from aigc_helpers.store.local_files import InstalledFile, as_safetensors, install_file, place
 from aigc_helpers.store.local_folders import install_folder
+from aigc_helpers.store.location import store_folder
 from aigc_helpers.store.partial_file import address_hash, downloads_folder
 from aigc_helpers.store.placing import check_free_space, locked
 from aigc_helpers.store.transfer import download
 
+if TYPE_CHECKING:
+    from aigc_helpers.store.hub import HubFile
+
 _HUB_ADDRESS = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@]+))?(/(?P<file>.+))?", re.IGNORECASE)
-_OTHER_FORMATS = PICKLE_SUFFIXES | {".h5", ".msgpack", ".onnx", ".ot", ".pb", ".py", ".tflite", ".mlmodel"}
 
 
 def is_address(source: str) -> bool:
@@ -37,13 +40,18 @@ def install_address(
 
     Args:
         address: ``http://…``, ``https://…``, or ``hub:owner/name[@revision][/file]``. A repository of the hub without
-            a file is installed as a whole, but for the same weights in other formats.
+            a file is installed as a whole: one set of safetensors, configurations and vocabularies.
         sha256: of the file at that address, hexadecimal, if known.
         layout: ``"aigc"``, ``"a1111"`` or ``"comfyui"``.
         to: the other program's folder; None for our own store.
 
     Raises:
         ReaderError: the download failed, or as for ``install_file``. Nothing was changed then.
+
+    Example:
+        >>> install_address("hub:someone")
+        Traceback (most recent call last):
+        aigc_helpers.errors.ReaderError: 'hub:someone' is no address on the hub. ...
     """
     if not address.lower().startswith("hub:"):
         return _install_url(address, layout, to, sha256)
@@ -66,46 +74,52 @@ class _InstalledBefore:
     installed_sha256: str
 
 
-def _install_url(
-    url: str,
-    layout: str,
-    to: Path | None,
-    sha256: str | None,
-    git_blob: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> InstalledFile:
+def _install_url(url: str, layout: str, to: Path | None, sha256: str | None) -> InstalledFile:
     root = root_of(layout, to)
     folder = downloads_folder() / address_hash(url)
-    notes = folder.with_suffix(".installed.json")
-    with locked(f"install {url}"), writing_errors_explained(folder), ExitStack() as stack:
-        before = _read(notes)
-        if before and (sha256 is None or sha256.lower() == before.sha256):
-            return install_file(Path(before.path), layout=layout, to=to)
-        path = _downloaded(url, folder, sha256, git_blob, headers)
-        fetched = sha256_of(path)
+    with locked(f"install {url}"), writing_errors_explained(folder):
+        if before := _installed_before(url, sha256):
+            return install_file(before, layout=layout, to=to)
+        path = _downloaded(url, folder, sha256)
+        return _install_fetched(url, path, sha256_of(path), layout, root, folder)
+
+
+def _install_fetched(
+    address: str, path: Path, sha256: str, layout: str, root: Path, folder: Path | None = None
+) -> InstalledFile:
+    """Place what came from an address, and note it for the next time; ``folder`` is ours, and goes in the end."""
+    with ExitStack() as stack:
         try:
             checked, inspection = stack.enter_context(as_safetensors(path))
         except ReaderError:
-            shutil.rmtree(folder)  # What is no weight file, or an unsafe one, is not kept.
+            if folder:
+                shutil.rmtree(folder)  # What is no weight file, or an unsafe one, is not kept.
             raise
-        installed = place(checked, inspection, layout, root, keep=False)
-        write_text(notes, json.dumps(asdict(_InstalledBefore(fetched, str(installed.path), str(installed.sha256)))))
+        # The hub's cache stays as it is; a download of ours, or what a pickle became, is moved.
+        installed = place(checked, inspection, layout, root, keep=not folder and checked == path)
+        note = _InstalledBefore(sha256, str(installed.path), str(installed.sha256))
+        write_text(_notes(address), json.dumps(asdict(note)))
+    if folder:
         shutil.rmtree(folder)
     return installed
 
 
-def _read(notes: Path) -> _InstalledBefore | None:
+def _installed_before(address: str, sha256: str | None) -> Path | None:
+    """Return what an address gave earlier, if it still lies there unaltered, and is what is wanted."""
     try:
-        before = _InstalledBefore(**json.loads(notes.read_text(encoding="utf-8")))
+        before = _InstalledBefore(**json.loads(_notes(address).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     path = Path(before.path)
-    return before if path.is_file() and sha256_of(path) == before.installed_sha256 else None
+    wanted = sha256 is None or sha256.lower() == before.sha256
+    return path if wanted and path.is_file() and sha256_of(path) == before.installed_sha256 else None
 
 
-def _downloaded(
-    url: str, folder: Path, sha256: str | None, git_blob: str | None, headers: Mapping[str, str] | None
-) -> Path:
+def _notes(address: str) -> Path:
+    return downloads_folder() / f"{address_hash(address)}.installed.json"
+
+
+def _downloaded(url: str, folder: Path, sha256: str | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # Whole, and left by an earlier run that found its place taken.
     kept = next(folder.iterdir(), None)
@@ -113,43 +127,70 @@ def _downloaded(
         return kept
     if kept:
         kept.unlink()
-    return download(url, folder, sha256=sha256, git_blob=git_blob, headers=headers)
+    return download(url, folder, sha256=sha256)
 
 
 def _install_hub_file(
     repository: str, revision: str | None, name: str, sha256: str | None, layout: str, to: Path | None
 ) -> InstalledFile:
-    from aigc_helpers.store.hub import file_address, list_files, sign_in
+    from aigc_helpers.store.hub import fetch_file, list_files
 
+    root = root_of(layout, to)
     commit, files = list_files(repository, revision)
     listed = next((file for file in files if file.name == name), None)
     if listed is None:
         raise SourceError(f"{repository} has no file {name}. It has: {', '.join(file.name for file in files[:30])}")
     if sha256 and listed.sha256 and sha256.lower() != listed.sha256:
         raise SourceError(f"the hub lists {name} with the sha256 {listed.sha256}, expected {sha256.lower()}")
-    url = file_address(repository, commit, name)
-    return _install_url(url, layout, to, sha256 or listed.sha256, listed.git_blob, sign_in())
+    address = f"hub:{repository}@{commit}/{name}"
+    with locked(f"install {address}"), writing_errors_explained(downloads_folder()):
+        if before := _installed_before(address, sha256):
+            return install_file(before, layout=layout, to=to)
+        path = fetch_file(repository, commit, listed)
+        found = listed.sha256 or sha256_of(path)
+        if sha256 and found != sha256.lower():
+            raise SourceError(f"the sha256 of {repository}/{name} is {found}, expected {sha256.lower()}")
+        return _install_fetched(address, path, found, layout, root)
 
 
 def _install_repository(repository: str, revision: str | None, layout: str, to: Path | None) -> InstalledFile:
-    from aigc_helpers.store.hub import fetch_file, list_files
+    from aigc_helpers.store.hub import fetch_file, is_cached, list_files
+    from aigc_helpers.store.hub_selection import needed_files
 
+    if layout != OUR_OWN:
+        raise ReaderError(f"{LAYOUTS[layout].program} reads single files. Name one: hub:{repository}/FILE")
     commit, files = list_files(repository, revision)
-    wanted = [file for file in files if Path(file.name).suffix not in _OTHER_FORMATS and not file.name.startswith(".")]
-    if not any(file.name.endswith((".safetensors", ".gguf")) for file in wanted):
-        pickles = [file.name for file in files if Path(file.name).suffix in PICKLE_SUFFIXES]
-        raise SourceError(
-            f"{repository} holds no safetensors. Its pickles are converted one by one: "
-            + (f"aigc install hub:{repository}@{commit}/{pickles[0]}" if pickles else "it has none, either")
-        )
-    folder = downloads_folder() / address_hash(f"hub:{repository}@{commit}")
-    with locked(f"install {folder}"), writing_errors_explained(folder):
-        check_free_space(folder, 2 * sum(file.size for file in wanted), repository)
-        for file in wanted:
-            target = folder / file.name
-            if not target.is_file():  # Each one arrives whole, so that an interrupted run goes on with the next.
-                target.parent.mkdir(parents=True, exist_ok=True)
-                fetch_file(repository, commit, file, target)
-        installed = install_folder(folder, layout=layout, to=to, name=repository.replace("/", "--"))
-        shutil.rmtree(folder)
-    return installed
+    needed = needed_files(repository, files)
+    name = repository.replace("/", "--")
+    downloads = downloads_folder()
+    with locked(f"install hub:{repository}@{commit}"), writing_errors_explained(downloads):
+        installed = {file.name: _installed_copy(name, file) for file in needed}
+        missing = [file for file in needed if not installed[file.name] and not is_cached(repository, commit, file)]
+        # In the hub's cache, and in our store.
+        check_free_space(downloads, 2 * sum(file.size for file in missing), repository)
+        downloads.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=downloads) as temporary:
+            folder = Path(temporary) / name
+            for file in needed:
+                # Each one arrives whole, so that an interrupted run goes on with the next.
+                path = installed[file.name] or fetch_file(repository, commit, file)
+                _link(path, folder / file.name)
+            return install_folder(folder, layout=layout, to=to)
+
+
+def _installed_copy(name: str, file: HubFile) -> Path | None:
+    from aigc_helpers.store.hub import difference
+
+    for kind in LAYOUTS[OUR_OWN].folders.values():
+        path = store_folder() / kind / name / file.name
+        if path.is_file() and not difference(path, file):
+            return path
+    return None
+
+
+def _link(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.symlink_to(path.resolve())
+    except OSError:  # Windows lets only some accounts make links.
+        shutil.copyfile(path, target)

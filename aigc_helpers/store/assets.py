@@ -57,6 +57,10 @@ def install_asset(name: str, profile: str | None = None, *, trusted: bool = Fals
         UnknownNameError: there is no such asset, or none for that profile.
         ReaderError: no source gave the right files, the disk is full, or the store is not writable; what was in place
             before stays. Or the asset lies in the checkout, and there is none.
+
+    Example:
+        >>> sorted(path.name for path in install_asset("tune-adapter").glob("*.safetensors"))
+        ['adapter_model.safetensors']
     """
     asset = find_asset(name, profile or current_profile().name, load_catalog(catalog))
     folder = asset_folder(asset)
@@ -72,7 +76,13 @@ def install_asset(name: str, profile: str | None = None, *, trusted: bool = Fals
 
 
 def is_bundled(asset: Asset) -> bool:
-    """Say whether the asset lies in the repository, so that it is never installed."""
+    """Say whether the asset lies in the repository, so that it is never installed.
+
+    Example:
+        >>> from aigc_helpers.store import find_asset, load_catalog
+        >>> is_bundled(find_asset("poet", "embedded", load_catalog()))
+        True
+    """
     return asset.sources[0].kind == "bundled"
 
 
@@ -80,6 +90,11 @@ def is_here(asset: Asset) -> bool:
     """Say whether the asset's files are on this machine.
 
     Presence, not integrity: hashing every file would make a listing slow. ``install`` verifies.
+
+    Example:
+        >>> from aigc_helpers.store import find_asset, load_catalog
+        >>> is_here(find_asset("poet", "embedded", load_catalog()))
+        True
     """
     if is_bundled(asset) and find_checkout() is None:
         return False

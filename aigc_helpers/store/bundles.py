@@ -10,6 +10,7 @@ import hashlib
 import json
 import stat
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +44,12 @@ def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, ca
     Raises:
         UnknownNameError: there is no such asset, or none for that profile.
         ReaderError: an asset lies in the repository and needs no stick; or as for ``install``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> bundle(["poet"], Path("stick.zip"))
+        Traceback (most recent call last):
+        aigc_helpers.errors.ReaderError: poet comes with the workbook's checkout ...
     """
     known = load_catalog(catalog)
     assets = [find_asset(name, profile or current_profile().name, known) for name in dict.fromkeys(names)]
@@ -68,6 +75,12 @@ def install_bundle(path: Path, *, catalog: Path = CATALOG) -> tuple[InstalledAss
     Raises:
         ReaderError: the zip is damaged, was not made by ``bundle``, or holds anything but files of this catalog.
             Nothing was changed then.
+
+    Example:
+        >>> from pathlib import Path
+        >>> install_bundle(Path("stick.zip"))
+        Traceback (most recent call last):
+        aigc_helpers.errors.ReaderError: there is no file stick.zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -77,7 +90,7 @@ def install_bundle(path: Path, *, catalog: Path = CATALOG) -> tuple[InstalledAss
             return _unpack(path, archive, assets)
     except FileNotFoundError as error:
         raise ReaderError(f"there is no file {path}.") from error
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise ReaderError(
             f"{path} is a damaged zip ({first_line(error)}). Nothing was installed. Copy it to the stick again."
         ) from error

@@ -70,6 +70,10 @@ def load_catalog(path: Path = CATALOG) -> list[Asset]:
 
     Raises:
         ReaderError: the file is missing, is not TOML, or an entry lacks a field.
+
+    Example:
+        >>> sorted(asset.profile for asset in load_catalog() if asset.name == "bert")
+        ['embedded', 'full']
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -90,6 +94,11 @@ def find_asset(name: str, profile: str, catalog: list[Asset]) -> Asset:
 
     Raises:
         UnknownNameError: no asset has that name, or it has none for that profile.
+
+    Example:
+        >>> from aigc_helpers.store import load_catalog
+        >>> find_asset("bert", "full", load_catalog()).sources[0].kind
+        'hub'
     """
     variants = {asset.profile: asset for asset in catalog if asset.name == name}
     if not variants:

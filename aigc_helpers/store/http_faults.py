@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
-
-import requests
-import urllib3
 
 from aigc_helpers.errors import first_line
 from aigc_helpers.store.catalog import SourceError
@@ -46,40 +43,44 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "…" if parts.query else "", ""))
 
 
-def status_fault(url: str, response: requests.Response) -> DownloadError:
-    """Explain an answer that is no file."""
-    status = response.status_code
+def status_fault(url: str, status: int, headers: Mapping[str, str]) -> DownloadError:
+    """Explain an answer that is no file, by its status and headers."""
     reason = _STATUSES.get(status, f"answered with status {status}. Check the address")
     if status >= 500:
         reason = f"has a fault of its own ({status}). Try again later. {_KEPT}"
-    asked = response.headers.get("Retry-After", "")
+    asked = headers.get("Retry-After", "")
     wait = float(asked) if asked.isdecimal() else 0.0
     return DownloadError(
         f"{_host(url)} {reason}. Address: {shown(url)}", passing=status in _PASSING and wait <= _LONGEST_WAIT, wait=wait
     )
 
 
-def connection_fault(url: str, error: Exception) -> DownloadError:
-    """Explain a request that got no answer, or whose answer broke off."""
-    host = _host(url)
-    if isinstance(error, requests.exceptions.ProxyError):
+def connection_fault(url: str, error: BaseException) -> DownloadError:
+    """Explain a request that got no answer, or whose answer broke off.
+
+    Args:
+        url: what was asked for.
+        error: of requests, or of the library under huggingface_hub: httpx or httpx2, by its version.
+    """
+    host, names = _host(url), _names_of(error)
+    if "ProxyError" in names:
         return DownloadError(f"the proxy did not lead to {host}. Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
-    if isinstance(error, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
+    if "SSLError" in names:
         return DownloadError(
             f"{host} could not prove who it is ({first_line(error)}). Check this machine's clock; behind a company's "
             "proxy, REQUESTS_CA_BUNDLE names the file with its certificate"
         )
-    if isinstance(error, requests.exceptions.ConnectTimeout):
+    if "ConnectTimeout" in names:
         return DownloadError(f"{host} did not answer within {CONNECT_SECONDS} seconds. Check the connection")
-    if _lies_under(error, (TimeoutError, urllib3.exceptions.ReadTimeoutError)):
+    if names & {"ReadTimeout", "ReadTimeoutError"}:
         return DownloadError(f"{host} sent nothing for {SILENCE_SECONDS} seconds. {_KEPT}", passing=True)
-    if _lies_under(error, (socket.gaierror, urllib3.exceptions.NameResolutionError)):
+    if names & {"gaierror", "NameResolutionError"}:
         return DownloadError(f"{host} cannot be found: no network, or a wrong address. Check the connection")
-    if _lies_under(error, (ConnectionRefusedError,)):
+    if "ConnectionRefusedError" in names:
         return DownloadError(f"{host} refused the connection. Check the address and the connection")
-    if isinstance(error, requests.exceptions.TooManyRedirects):
+    if "TooManyRedirects" in names:
         return DownloadError(f"{host} redirects in a circle. Check the address")
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+    if names & {"InvalidURL", "InvalidSchema", "UnsupportedProtocol"}:
         return DownloadError(f"{shown(url)} is no address, or leads to none ({first_line(error)})")
     return DownloadError(f"the connection to {host} broke off. {_KEPT}", passing=True)
 
@@ -88,16 +89,17 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _lies_under(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
-    # requests wraps urllib3's errors, which wrap the system's; some as the cause, some as an argument or "reason".
+def _names_of(error: BaseException) -> set[str]:
+    """Return the names of all classes of an error and of those under it.
+
+    Names, because the libraries agree on them and on nothing else: each wraps the errors of the one below, down to the
+    system's; some as the cause, some as an argument or "reason".
+    """
     seen: list[BaseException] = []
-    waiting = [error]
+    waiting: list[object] = [error]
     while waiting:
         each = waiting.pop()
-        if not isinstance(each, BaseException) or each in seen:
-            continue
-        if isinstance(each, kinds):
-            return True
-        seen.append(each)
-        waiting += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
-    return False
+        if isinstance(each, BaseException) and each not in seen:
+            seen.append(each)
+            waiting += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
+    return {kind.__name__ for each in seen for kind in type(each).__mro__}

@@ -1,33 +1,54 @@
-"""Files of a model hub's repository at a fixed commit: what it lists, and one of them on the disk.
+"""Files of a model hub's repository at a fixed commit: what it lists, and one of them in the cache, verified.
 
-The hub is the one that huggingface_hub speaks to: ``HF_ENDPOINT`` names a mirror, ``HF_TOKEN`` or ``hf auth login``
-says who asks, ``HF_HUB_OFFLINE=1`` forbids asking.
+All of it through huggingface_hub, so that its cache is shared with transformers and diffusers, and its settings hold:
+``HF_ENDPOINT`` names a mirror, ``HF_TOKEN`` or ``hf auth login`` says who asks, ``HF_HUB_OFFLINE=1`` forbids asking.
+What it lacks stands here: every file is hashed, a large one goes on where an earlier run stopped, and each fault is one
+sentence.
 """
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import requests
-from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_hf_file_metadata,
+    get_token,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    FileMetadataError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    XetDownloadError,
+)
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import RepoFile
+from tqdm.auto import tqdm
 
-from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import first_line
-from aigc_helpers.files import sha256_of
+from aigc_helpers.files import sha256_of, writing_errors_explained
 from aigc_helpers.formats import check_name
 from aigc_helpers.store.catalog import SourceError
-from aigc_helpers.store.http_faults import (
-    CONNECT_SECONDS,
-    SILENCE_SECONDS,
-    DownloadError,
-    connection_fault,
-    status_fault,
-)
+from aigc_helpers.store.http_faults import DownloadError, connection_fault, status_fault
 from aigc_helpers.store.transfer import download
+
+_WORTH_CONTINUING = 10_000_000  # Bytes.
+# The root of what a request raises that got no answer: httpx's or httpx2's, by huggingface_hub's version.
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+_NO_HUB = (FileMetadataError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -40,88 +61,161 @@ class HubFile:
     git_blob: str | None
 
 
+class _NoBar(tqdm):
+    """Small files come and go without a word; a large one has the bar of our own download."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 - whatever tqdm takes.
+        super().__init__(*arguments, **(settings | {"disable": True}))
+
+
 def list_files(repository: str, revision: str | None = None) -> tuple[str, list[HubFile]]:
     """Return the commit that ``revision`` (by default the newest) stands for, and its files.
 
     Raises:
-        SourceError: the hub cannot be reached, or has no such repository or revision.
+        SourceError: the hub cannot be reached, or has no such repository or revision, or does not know who asks.
         ReaderError: a listed name would lead out of its folder.
     """
     if constants.HF_HUB_OFFLINE:
         raise _offline(repository)
-    address = f"{constants.ENDPOINT}/api/models/{repository}"
-    answer = _ask(f"{address}/revision/{quote(revision, safe='')}" if revision else address)
-    files: list[HubFile] = []
-    try:
-        commit = _content(answer)["sha"]
-        page = f"{address}/tree/{commit}?recursive=true"
-        while page:
-            answer = _ask(page)
-            files += [_file(entry, repository) for entry in _content(answer) if entry["type"] == "file"]
-            page = answer.links.get("next", {}).get("url")  # A long listing comes in pages.
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(
-            f"{constants.ENDPOINT} gave something else than the list of files of {repository} ({first_line(error)}). "
-            "Open the address in a browser: a network may ask you to sign in first. HF_ENDPOINT may name no hub."
-        ) from error
-    return commit, files
+    hub = HfApi(endpoint=constants.ENDPOINT)
+    with _faults_explained(repository, f"the list of files of {repository}"):
+        commit = str(hub.model_info(repository, revision=revision).sha)
+        tree = list(hub.list_repo_tree(repository, revision=commit, recursive=True))
+        return commit, [_file(entry, repository) for entry in tree if isinstance(entry, RepoFile)]
 
 
-def _content(answer: requests.Response) -> Any:  # noqa: ANN401 - whatever the hub says.
-    return parse_json(answer.content.decode("utf-8"))
+def _file(entry: RepoFile, repository: str) -> HubFile:
+    name = check_name(entry.path, f"The listing of {repository}")
+    sha256 = entry.lfs.sha256 if entry.lfs else None
+    return HubFile(name, entry.size, sha256, None if sha256 else entry.blob_id)
 
 
-def _file(entry: dict[str, Any], repository: str) -> HubFile:
-    name = check_name(entry["path"], f"The listing of {repository}")
-    sha256 = (entry.get("lfs") or {}).get("oid")
-    return HubFile(name, entry["size"], sha256, None if sha256 else entry["oid"])
+def is_cached(repository: str, commit: str, file: HubFile) -> bool:
+    """Say whether huggingface_hub's cache has the file; whether it is unaltered shows when it is fetched."""
+    return isinstance(try_to_load_from_cache(repository, file.name, constants.HF_HUB_CACHE, commit), str)
 
 
-def fetch_file(repository: str, commit: str, file: HubFile, target: Path) -> None:
-    """Write one file to ``target``: from huggingface_hub's cache if it is there unaltered, else from the hub.
+def fetch_file(repository: str, commit: str, file: HubFile) -> Path:
+    """Return where a file lies in huggingface_hub's cache, verified: the hub is asked only for what is not there.
 
     Raises:
-        SourceError: the hub cannot be reached, or gives another file.
+        SourceError: the hub cannot be reached, does not give the file, or gives another one, which is thrown away.
+        ReaderError: the disk is full, or the cache is not writable.
     """
     cached = try_to_load_from_cache(repository, file.name, constants.HF_HUB_CACHE, commit)
-    if isinstance(cached, str) and file.sha256 and sha256_of(Path(cached)) == file.sha256:
-        shutil.copyfile(cached, target)
-        return
+    if isinstance(cached, str) and not difference(Path(cached), file):
+        return Path(cached)
     if constants.HF_HUB_OFFLINE:
         raise _offline(f"{repository}/{file.name}")
-    try:
-        download(
-            file_address(repository, commit, file.name),
-            target,
-            size=file.size,
-            sha256=file.sha256,
-            git_blob=file.git_blob,
-            headers=sign_in(),
+    if isinstance(cached, str):
+        _throw_away(Path(cached))  # Else huggingface_hub, which does not look into it, would give it out again.
+    path = _download(repository, commit, file)
+    if fault := difference(path, file):
+        _throw_away(path)
+        raise SourceError(
+            f"{repository}/{file.name} is not the file that was asked for: {fault}. It was changed or damaged on the "
+            "way, and was thrown away"
         )
-    except DownloadError as error:
-        raise SourceError(f"the hub did not give {repository}/{file.name}: {error}") from error
+    return path
 
 
-def file_address(repository: str, commit: str, name: str) -> str:
-    """Return the address of a file on the hub, or on the mirror that ``HF_ENDPOINT`` names."""
-    return hf_hub_url(repository, name, revision=commit, endpoint=constants.ENDPOINT)
+def _download(repository: str, commit: str, file: HubFile) -> Path:
+    cache = Path(constants.HF_HUB_CACHE)
+    with _faults_explained(repository, f"{repository}/{file.name}"), writing_errors_explained(cache):
+        url = hf_hub_url(repository, file.name, revision=commit, endpoint=constants.ENDPOINT)
+        # Asked first, and once: where no hub is, hf_hub_download knocks six times in 24 seconds, with a log line each.
+        tag = get_hf_file_metadata(url, endpoint=constants.ENDPOINT).etag
+        if tag and file.sha256 and file.size > _WORTH_CONTINUING:
+            # huggingface_hub throws away what had arrived when a download fails (1.27 and 2.4 do: the partial file has
+            # a random name). Ours goes on with it, and puts it where the library looks for the content of that tag.
+            blobs = cache / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
+            blob = blobs / check_name(tag, constants.ENDPOINT, folders=False)
+            download(url, blob, size=file.size, sha256=file.sha256, headers=_sign_in())
+        return Path(
+            hf_hub_download(
+                repository,
+                file.name,
+                revision=commit,
+                cache_dir=cache,
+                endpoint=constants.ENDPOINT,
+                tqdm_class=_NoBar,
+            )
+        )
 
 
-def sign_in() -> dict[str, str]:
-    """Return the header that says who asks; empty for a guest."""
+def _sign_in() -> dict[str, str]:
     token = get_token()
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _ask(url: str) -> requests.Response:
-    # Not through huggingface_hub: its errors are those of httpx or httpx2, by its version.
+def difference(path: Path, file: HubFile) -> str:
+    """Say how the content of ``path`` differs from what the hub or the catalog lists; empty if it does not."""
+    size = path.stat().st_size
+    if size != file.size:
+        return f"it has {size:,} bytes, expected {file.size:,}"
+    if file.sha256 is not None and (found := sha256_of(path)) != file.sha256.lower():
+        return f"its sha256 is {found}, expected {file.sha256.lower()}"
+    if file.git_blob is not None and (found := _git_blob(path)) != file.git_blob.lower():
+        return f"its git blob is {found}, expected {file.git_blob.lower()}"
+    return ""
+
+
+def _git_blob(path: Path) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _throw_away(path: Path) -> None:
+    content = path.resolve()  # A link in snapshots/ leads to the content in blobs/.
+    path.unlink()
+    content.unlink(missing_ok=True)
+
+
+@contextmanager
+def _faults_explained(repository: str, what: str) -> Iterator[None]:
+    """Turn what huggingface_hub raises into one sentence.
+
+    Raises:
+        SourceError: there was a fault.
+    """
     try:
-        answer = requests.get(url, headers=sign_in(), timeout=(CONNECT_SECONDS, SILENCE_SECONDS))
-    except requests.RequestException as error:
-        raise connection_fault(url, error) from error
-    if answer.status_code != 200:
-        raise status_fault(url, answer)
-    return answer
+        yield
+    except DownloadError as error:
+        raise SourceError(f"the hub did not give {what}: {error}") from error
+    except (_HTTP_ERROR, EntryNotFoundError, XetDownloadError, *_NO_HUB) as error:
+        raise SourceError(f"the hub did not give {what}: {_fault(repository, error)}") from error
+
+
+def _fault(repository: str, error: BaseException) -> str:
+    if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
+        return _fault(repository, error.__cause__)  # "Not in the cache" says nothing: why could it not be had?
+    if isinstance(error, HfHubHTTPError):
+        return _refusal(repository, error)
+    if isinstance(error, _NO_HUB):
+        return (
+            f"{constants.ENDPOINT} gave something else ({first_line(error)}). Open the address in a browser: a network "
+            "may ask you to sign in first. HF_ENDPOINT may name no hub"
+        )
+    return str(connection_fault(constants.ENDPOINT, error))
+
+
+def _refusal(repository: str, error: HfHubHTTPError) -> str:
+    status, page = error.response.status_code, f"{constants.ENDPOINT}/{repository}"
+    if status == 401 and get_token():
+        return (
+            f"it does not accept your token (401). Make a new one at {constants.ENDPOINT}/settings/tokens and sign in: "
+            "hf auth login, or HF_TOKEN"
+        )
+    if isinstance(error, GatedRepoError):
+        return f"it is gated ({status}). Accept its licence at {page}, and sign in: hf auth login, or HF_TOKEN"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"there is no such repository, or it is private ({status}). Check its name; or sign in: hf auth login"
+    if isinstance(error, RevisionNotFoundError):
+        return f"there is no such revision ({status}). {page} lists its branches and commits"
+    if isinstance(error, EntryNotFoundError):
+        return f"there is no such file ({status}). {page}/tree/main lists those there are"
+    return str(status_fault(page, status, error.response.headers))
 
 
 def _offline(what: str) -> SourceError:

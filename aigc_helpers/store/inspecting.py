@@ -29,7 +29,7 @@ def inspect(path: Path | str, *, read_numbers: bool = False, bases: Sequence[Pat
     Example:
         >>> from aigc_helpers import install
         >>> inspect(install("film-adapter")).family
-        'MiniLM'
+        'BERT'
     """
     compared = {_title(asset): asset_folder(asset) for asset in _models() if is_here(asset)}
     compared |= {str(base): base for base in bases}

@@ -66,17 +66,22 @@ def install_any(
     to: Path | None = None,
     trusted: bool = False,
 ) -> InstalledFile | tuple[InstalledAsset, ...]:
-    """Do what ``install`` does, and return all that is known: a file's facts, or each asset's folder."""
+    """Do what ``install`` does, and return all that is known: a file's facts, or each asset's folder.
+
+    Example:
+        >>> (asset,) = install_any("film-adapter")
+        >>> print(asset)
+        film-adapter (embedded)
+    """
     name, path = str(source), Path(source)
     if is_address(name):
         return install_address(name, sha256=sha256, layout=layout, to=to)
-    # A name of the catalog comes first, wherever the call is made; ./name is the folder.
-    if name in {asset.name for asset in load_catalog()} or not path.exists():
-        if "/" in name or "\\" in name or _WEIGHT_FILE.search(name):
-            raise WrongUsageError(f"there is no file or folder {name}.")
+    if _is_asset(name, path):
         _refuse_file_arguments(sha256, layout, "an asset of the catalog")
         profile = profile or current_profile().name
         return (InstalledAsset(name, profile, install_asset(name, profile, trusted=trusted)),)
+    if not path.exists():
+        raise WrongUsageError(f"there is no file or folder {name}.")
     if path.is_dir():
         if sha256:
             raise WrongUsageError("a folder has no sha256. Name the file.")
@@ -85,6 +90,14 @@ def install_any(
         _refuse_file_arguments(sha256, layout, "a bundle")
         return install_bundle(path)
     return install_file(path, sha256=sha256, layout=layout, to=to)
+
+
+def _is_asset(name: str, path: Path) -> bool:
+    """Say whether this is, or is meant to be, a name of the catalog, which is read only if it can be one."""
+    if "/" in name or "\\" in name or _WEIGHT_FILE.search(name):
+        return False
+    # A name of the catalog comes first, wherever the call is made; ./name is the folder.
+    return not path.exists() or name in {asset.name for asset in load_catalog()}
 
 
 def _refuse_file_arguments(sha256: str | None, layout: str, what: str) -> None:

@@ -56,6 +56,14 @@ def install_file(
     Raises:
         ReaderError: the file is none, unsafe, malformed or another one than ``sha256`` says; its kind has no place in
             that layout; or another file of that name lies there. Nothing was changed then.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from aigc_helpers.paths import DATA
+        >>> Path("ComfyUI/models/checkpoints").mkdir(parents=True)
+        >>> done = install_file(DATA / "loras/sepia.safetensors", layout="comfyui", to=Path("ComfyUI"))
+        >>> print(done.kind, done.path.as_posix())
+        LoRA ComfyUI/models/loras/sepia.safetensors
     """
     root = root_of(layout, to)
     with as_safetensors(source) as (path, inspection):

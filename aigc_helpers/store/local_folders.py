@@ -17,9 +17,7 @@ from aigc_helpers.store.placing import check_free_space, copy_hashed, locked
 _LEFT_OUT = PICKLE_SUFFIXES | {".py"}  # What could run code when it is loaded.
 
 
-def install_folder(
-    source: Path, *, layout: str = "aigc", to: Path | None = None, name: str | None = None
-) -> InstalledFile:
+def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None) -> InstalledFile:
     """Check a folder as diffusers, PEFT or transformers writes it, and copy it to where its kind belongs.
 
     Pickles and programs beside the weights are left out.
@@ -28,15 +26,21 @@ def install_folder(
         source: the folder.
         layout: ``"aigc"``; the other programs read single files.
         to: as for ``install_file``.
-        name: the new folder's; by default the name of ``source``.
 
     Raises:
         ReaderError: the folder holds no weights, malformed ones, or only pickles; or another folder of that name lies
             there. Nothing was changed then.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from aigc_helpers.paths import DATA
+        >>> install_folder(DATA / "film_adapter", layout="comfyui")
+        Traceback (most recent call last):
+        aigc_helpers.errors.ReaderError: ... was not installed: ComfyUI has no place for a folder of this kind ...
     """
     root = root_of(layout, to)
     inspection = describe(source)
-    target = folder_for(inspection, layout, root) / (name or source.resolve().name)
+    target = folder_for(inspection, layout, root) / source.resolve().name
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
     files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     kept = [file for file in files if file.suffix not in _LEFT_OUT]

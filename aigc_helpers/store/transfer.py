@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 import time
@@ -41,7 +40,6 @@ def download(
     *,
     sha256: str | None = None,
     size: int | None = None,
-    git_blob: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Path:
     """Put the file at ``url`` into place, and return where it lies; one with the right sha256 may lie there already.
@@ -54,13 +52,20 @@ def download(
         target: the file to write; or a folder, which gets the file under the name that server or address give it.
         sha256: of the whole file, hexadecimal, if known.
         size: of the whole file in bytes, if known.
-        git_blob: of the whole file, the name that git gives its content (sha1), if known.
         headers: to send along.
 
     Raises:
         DownloadError: there is no such file, the connection broke off, or what arrived is another file; the message
             says which. Nothing is in place then.
         ReaderError: the disk is full or not writable, or the server gives a name that leads out of the folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from aigc_helpers.notebook import LoopbackHub
+        >>> hub = LoopbackHub("someone/model", {"config.json": b"{}"})
+        >>> download(f"{hub.address}/someone/model/resolve/main/config.json", Path("config.json")).read_text()
+        '{}'
+        >>> hub.close()
     """
     before = _state(target)
     with locked(f"download {url}"), writing_errors_explained(target):
@@ -69,7 +74,7 @@ def download(
         partial = PartialFile(url)
         partial.path.parent.mkdir(parents=True, exist_ok=True)
         _complete(url, partial, size, dict(headers or {}))
-        _verify(url, partial, sha256, size, git_blob)
+        _verify(url, partial, sha256, size)
         final = target / check_name(partial.name, shown(url), folders=False) if target.is_dir() else target
         move(partial.path, final)
         partial.discard()
@@ -113,7 +118,7 @@ def _ask(session: requests.Session, url: str, partial: PartialFile, size: int | 
             partial.discard()
             raise DownloadError(f"{shown(url)} is another file than before", passing=True)
         elif response.status_code != 206:
-            raise status_fault(url, response)
+            raise status_fault(url, response.status_code, response.headers)
         _receive(url, response, partial, size)
 
 
@@ -152,26 +157,19 @@ def _receive(url: str, response: requests.Response, partial: PartialFile, size: 
         raise connection_fault(url, ConnectionError("the answer was too short"))
 
 
-def _verify(url: str, partial: PartialFile, sha256: str | None, size: int | None, git_blob: str | None) -> None:
+def _verify(url: str, partial: PartialFile, sha256: str | None, size: int | None) -> None:
     fault = ""
     held = partial.held
     if size is not None and held != size:
         fault = f"it has {held:,} bytes, expected {size:,}"
     elif sha256 is not None and (found := sha256_of(partial.path)) != sha256.lower():
         fault = f"its sha256 is {found}, expected {sha256.lower()}"
-    elif git_blob is not None and (found := _git_blob(partial.path)) != git_blob.lower():
-        fault = f"its git blob is {found}, expected {git_blob.lower()}"
     if fault:
         partial.discard()
         raise DownloadError(
             f"{shown(url)} is not the file that was asked for: {fault}. It was changed or damaged on the way, and was "
             "thrown away"
         )
-
-
-def _git_blob(path: Path) -> str:
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _continues(response: requests.Response, partial: PartialFile, held: int) -> bool:
