@@ -409,14 +409,18 @@ def test_without_git_it_is_the_one_written_last(
     assert workbook.chapter_changed_last() == "05"
 
 
+CHECKS = ["ruff check", "ruff format --check", "mypy"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "failing", "status", "parts"),
     [
-        ([], None, 0, ["ruff", "pytest", "workbook.py run 00 10 07"]),
-        ([], "workbook.py", 4, ["ruff", "pytest", "workbook.py run 00 10 07"]),
-        ([], "pytest", 4, ["ruff", "pytest"]),
-        ([], "ruff", 4, ["ruff"]),
-        (["-k", "x"], None, 0, ["ruff", "pytest"]),
+        ([], None, 0, [*CHECKS, "pytest", "workbook.py run 00 10 07"]),
+        ([], "workbook.py", 4, [*CHECKS, "pytest", "workbook.py run 00 10 07"]),
+        ([], "pytest", 4, [*CHECKS, "pytest"]),
+        ([], "mypy", 4, CHECKS),
+        ([], "ruff check", 4, CHECKS[:1]),
+        (["-k", "x"], None, 0, [*CHECKS, "pytest"]),
     ],
 )
 def test_test_ends_with_the_main_command_on_three_chapters(
@@ -440,7 +444,7 @@ def test_test_ends_with_the_main_command_on_three_chapters(
     assert workbook.main(["test", *arguments]) == status
     assert len(ran) == len(parts)
     assert all(command.startswith(part) for command, part in zip(ran, parts, strict=True))
-    assert ("python workbook.py run 00 10 07" in capsys.readouterr().out) == (len(parts) == 3)
+    assert ("python workbook.py run 00 10 07" in capsys.readouterr().out) == (len(parts) == 5)
 
 
 def test_without_arguments_it_says_what_it_can_do() -> None:

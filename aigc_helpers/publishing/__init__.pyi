@@ -31,3 +31,6 @@ from aigc_helpers.publishing.runner import (
 from aigc_helpers.publishing.runner import (
     run as run,
 )
+from aigc_helpers.publishing.source import (
+    find_chapters as find_chapters,
+)

@@ -133,6 +133,10 @@ def find_chapters(names: Iterable[str] | None = None, folder: Path | None = None
     Raises:
         UnknownNameError: one of the names is no chapter.
         ReaderError: there are no chapters at all.
+
+    Example:
+        >>> [path.name[:2] for path in find_chapters(["05", "00"])]
+        ['00', '05']
     """
     chosen = {find_chapter(name, folder) for name in names or ()}
     paths = [path for path in chapter_paths(folder) if not chosen or path in chosen]

@@ -877,6 +877,7 @@ def sees(output_of, ids):
     return moved.int().T.tolist()  # row: position of the output; column: token changed
 
 
+# %%
 set_seed(0)
 shape = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2}
 encoder = BertModel(BertConfig(**shape, num_attention_heads=2)).eval()

@@ -762,9 +762,7 @@ correct, generator = answers == labels, numpy.random.default_rng(4)
 heads = generator.integers(0, 2, (1000, 20, 1000), dtype=bool)  # rounds, coins, snippets
 count = heads.sum(axis=2)
 spread = numpy.sqrt(correct.var() * (1 / count + 1 / (1000 - count)))
-gap = (heads & correct).sum(axis=2) / count - (~heads & correct).sum(axis=2) / (
-    1000 - count
-)
+gap = (heads & correct).sum(2) / count - (~heads & correct).sum(2) / (1000 - count)
 p_values = 2 * norm.sf(abs(gap) / spread)
 found = (p_values < 0.05).sum(axis=1)
 expect(found.mean(), 0.85, 1.15, "significant of twenty, on average")
