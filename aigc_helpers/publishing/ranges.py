@@ -151,13 +151,16 @@ def _run_and_store(tasks: Sequence[tuple[Chapter, Plan]], folder: Path, stored: 
     def work(task: tuple[Chapter, Plan], progress: Callable[[], None], stop: threading.Event) -> tuple[Chapter, Run]:
         return task[0], _run(*task, folder, progress, stop)
 
-    cells = sum(len(chapter.code_cells) + 1 for chapter, _ in tasks)  # one more: it sets seeds and counts steps
-    at_once, _ = division_of_labour(len(tasks))
-    for chapter, run in side_by_side(work, tasks, at_once, cells):
-        if not run.errors:
-            others = [other for other in current_runs(chapter, stored) if other.same_as != run.same_as]
-            _store(chapter, [*others, run], stored)
-        yield chapter.name, run
+    for threads in sorted({plan.threads for _, plan in tasks}):
+        alike = [task for task in tasks if task[1].threads == threads]
+        cells = sum(len(chapter.code_cells) + 1 for chapter, _ in alike)  # one more: it sets seeds and counts steps
+        # Two kernels of two threads each on two cores wait for each other: that takes ten times as long.
+        at_once = max(1, division_of_labour(len(alike))[0] // threads)
+        for chapter, run in side_by_side(work, alike, at_once, cells):
+            if not run.errors:
+                others = [other for other in current_runs(chapter, stored) if other.same_as != run.same_as]
+                _store(chapter, [*others, run], stored)
+            yield chapter.name, run
 
 
 def _run(chapter: Chapter, plan: Plan, folder: Path, progress: Callable[[], None], stop: threading.Event) -> Run:
