@@ -333,7 +333,7 @@ with_adapter = accuracy_interval(predict_classes(critic, tokenizer, reviews["tex
 with critic.disable_adapter():
     without = accuracy_interval(predict_classes(critic, tokenizer, reviews["text"]), truth)
 expect(with_adapter.mean, 0.82, 0.94, "accuracy with the adapter")
-expect(without.mean, 0.4, 0.6, "accuracy with the adapter switched off")
+expect(without.mean, 0.35, 0.65, "accuracy with the adapter switched off")
 
 # %%
 print("with the adapter:    ", with_adapter, " (95 % interval)")
