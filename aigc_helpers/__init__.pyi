@@ -12,20 +12,14 @@ from aigc_helpers.inspection.description import (
 )
 from aigc_helpers.lora.conversion import (
     Conversion as Conversion,
-)
-from aigc_helpers.lora.conversion import (
     convert as convert,
 )
 from aigc_helpers.lora.loading import (
     LoadedAdapter as LoadedAdapter,
-)
-from aigc_helpers.lora.loading import (
     load_adapter as load_adapter,
 )
 from aigc_helpers.lora.merging import (
     Merged as Merged,
-)
-from aigc_helpers.lora.merging import (
     merge as merge,
 )
 from aigc_helpers.store.inspecting import (
@@ -36,10 +30,6 @@ from aigc_helpers.store.installing import (
 )
 from aigc_helpers.training.loop import (
     FitResult as FitResult,
-)
-from aigc_helpers.training.loop import (
     FitSettings as FitSettings,
-)
-from aigc_helpers.training.loop import (
     fit as fit,
 )

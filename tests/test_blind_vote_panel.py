@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.panels.blind_vote import EQUAL, LEFT, RIGHT, BlindVotePanel, Trial, blind_trials

@@ -11,8 +11,7 @@ import pytest
 
 from aigc_helpers.notebook import FALSE, HALF_TRUE, TRUE, Claim, Text
 from aigc_helpers.notebook.claims import TestedClaim
-from aigc_helpers.panels import ClaimsPanel
-from aigc_helpers.panels import claims as panel_module
+from aigc_helpers.panels import ClaimsPanel, claims as panel_module
 from aigc_helpers.panels.claims import Score, run
 
 

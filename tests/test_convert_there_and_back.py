@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from lora_files import Made, make, same_bits, save_kohya, tensors_in
 from safetensors.torch import load_file, save_file
 

@@ -16,8 +16,7 @@ import pytest
 from faulty_server import Fault, FaultyServer
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.store import download
-from aigc_helpers.store import transfer as module
+from aigc_helpers.store import download, transfer as module
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import types
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from aigc_helpers.errors import UnknownNameError
 from aigc_helpers.notebook import Exercise, Mistake, Text, check_exercise, content, exercises, gives, is_value

@@ -6,8 +6,7 @@ import math
 
 import numpy
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import binomtest
 
 from aigc_helpers.errors import ReaderError

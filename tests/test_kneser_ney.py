@@ -6,8 +6,7 @@ import math
 
 import numpy
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.metrics import KneserNey

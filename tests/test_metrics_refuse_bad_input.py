@@ -24,16 +24,12 @@ from aigc_helpers.metrics import (
     calibration,
     diversity,
     intervals,
+    language_models as perplexity,
     multiple_testing,
     picture_coverage,
     picture_distances,
-    votes,
-)
-from aigc_helpers.metrics import (
-    language_models as perplexity,
-)
-from aigc_helpers.metrics import (
     translation as translation_metrics,
+    votes,
 )
 
 Call = Callable[..., object]

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.text import CAPITAL_DIGITS, CAPITAL_TENS, figures_amount, parse_capital_amount

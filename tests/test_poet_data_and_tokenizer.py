@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.pretrain.models.poet import CONTEXT, LONGEST_POEM, build_model, build_tokenizer

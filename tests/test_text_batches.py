@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from aigc_helpers.text import LengthBatches
 

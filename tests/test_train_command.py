@@ -10,8 +10,7 @@ import pytest
 from aigc_helpers import install
 from aigc_helpers.cli import main
 from aigc_helpers.files import sha256_of
-from aigc_helpers.text import load_poems, tune_line_lengths, write_poems
-from aigc_helpers.text import recipes as adapters
+from aigc_helpers.text import load_poems, recipes as adapters, tune_line_lengths, write_poems
 
 TUNE = "生查子"
 SHORT = ["--tune", TUNE, "--epochs", "0.3"]  # Three steps.

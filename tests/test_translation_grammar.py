@@ -6,8 +6,7 @@ A pair in training and test would make memory look like skill; a source with two
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.text import PREFIXES, draw_pairs, to_examples

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from aigc_helpers.metrics import adjust_p_values, wilson_interval, win_rate
 from aigc_helpers.metrics.multiple_testing import METHODS

@@ -6,14 +6,10 @@ from aigc_helpers.evaluation.clip import (
 )
 from aigc_helpers.evaluation.drawings import (
     References as References,
-)
-from aigc_helpers.evaluation.drawings import (
     judge as judge,
 )
 from aigc_helpers.evaluation.evaluating import (
     MODELS as MODELS,
-)
-from aigc_helpers.evaluation.evaluating import (
     evaluate as evaluate,
 )
 from aigc_helpers.evaluation.picture_adapters import (

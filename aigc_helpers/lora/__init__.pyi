@@ -1,13 +1,9 @@
 from aigc_helpers.lora.conversion import (
     Conversion as Conversion,
-)
-from aigc_helpers.lora.conversion import (
     convert as convert,
 )
 from aigc_helpers.lora.loading import (
     LoadedAdapter as LoadedAdapter,
-)
-from aigc_helpers.lora.loading import (
     load_adapter as load_adapter,
 )
 from aigc_helpers.lora.merging import (

@@ -3,23 +3,15 @@ from aigc_helpers.store.addresses import (
 )
 from aigc_helpers.store.assets import (
     install_asset as install_asset,
-)
-from aigc_helpers.store.assets import (
     is_bundled as is_bundled,
-)
-from aigc_helpers.store.assets import (
     is_here as is_here,
 )
 from aigc_helpers.store.bundles import (
     bundle as bundle,
-)
-from aigc_helpers.store.bundles import (
     install_bundle as install_bundle,
 )
 from aigc_helpers.store.catalog import (
     find_asset as find_asset,
-)
-from aigc_helpers.store.catalog import (
     load_catalog as load_catalog,
 )
 from aigc_helpers.store.inspecting import (
@@ -27,20 +19,14 @@ from aigc_helpers.store.inspecting import (
 )
 from aigc_helpers.store.installing import (
     install as install,
-)
-from aigc_helpers.store.installing import (
     install_any as install_any,
 )
 from aigc_helpers.store.layouts import (
     LAYOUTS as LAYOUTS,
-)
-from aigc_helpers.store.layouts import (
     OUR_OWN as OUR_OWN,
 )
 from aigc_helpers.store.local_files import (
     InstalledFile as InstalledFile,
-)
-from aigc_helpers.store.local_files import (
     install_file as install_file,
 )
 from aigc_helpers.store.local_folders import (

@@ -3,17 +3,9 @@ from aigc_helpers.training.log import (
 )
 from aigc_helpers.training.loop import (
     FitResult as FitResult,
-)
-from aigc_helpers.training.loop import (
     FitSettings as FitSettings,
-)
-from aigc_helpers.training.loop import (
     MakeOptimizer as MakeOptimizer,
-)
-from aigc_helpers.training.loop import (
     adamw as adamw,
-)
-from aigc_helpers.training.loop import (
     fit as fit,
 )
 from aigc_helpers.training.random_state import (
@@ -21,7 +13,5 @@ from aigc_helpers.training.random_state import (
 )
 from aigc_helpers.training.sweep import (
     Row as Row,
-)
-from aigc_helpers.training.sweep import (
     run_sweep as run_sweep,
 )
