@@ -3,7 +3,7 @@
 Run with:  python benchmarks/against_commit.py COMMIT [NAME ...]
 
 Each benchmark is run as a whole under either tree, turn by turn, so that a busy machine disturbs both alike; the
-shortest wall time of each counts. Names are those of the scripts here, such as inspect_file; without any, the quick ones.
+shortest wall time of each counts. Names are those of the scripts here; without any, the quick ones.
 """
 
 from __future__ import annotations
