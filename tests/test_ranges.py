@@ -253,8 +253,8 @@ def test_a_chapter_is_measured_with_other_seeds_and_threads_and_once_without_tra
     runs = [run for _, run in measure_ranges(None, 3, chapters, stored)]
     assert [(run.plan.seeds, run.plan.threads, run.plan.trained) for run in runs] == [
         (0, 1, True),
-        (1000, 2, True),
         (2000, 1, True),
+        (1000, 2, True),
         (0, 1, False),
     ]
     values = [run.values[0][1] for run in runs]

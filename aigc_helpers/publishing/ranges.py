@@ -168,7 +168,7 @@ def _run(chapter: Chapter, plan: Plan, folder: Path, progress: Callable[[], None
 
     with tempfile.TemporaryDirectory() as temporary:
         trained = Path(temporary) / "trained"
-        lines = ["from aigc_helpers.book import measuring", f"measuring.count_optimizer_steps({str(trained)!r})"]
+        lines = ["from aigc_helpers.publishing import measuring", f"measuring.count_optimizer_steps({str(trained)!r})"]
         lines += [f"measuring.shift_seeds({plan.seeds})"] if plan.seeds else []
         lines += [] if plan.trained else ["measuring.train_nothing()"]
         notebook = assemble(chapter, "en")

@@ -877,14 +877,11 @@ def sees(output_of, ids):
     return moved.int().T.tolist()  # row: position of the output; column: token changed
 
 
-# %%
 set_seed(0)
 shape = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2}
 encoder = BertModel(BertConfig(**shape, num_attention_heads=2)).eval()
 decoder = GPT2Model(GPT2Config(**shape, num_attention_heads=2)).eval()
-t5 = T5Model(
-    T5Config(**shape, num_heads=2, d_kv=16, d_ff=64, attn_implementation="eager")
-).eval()
+t5 = T5Model(T5Config(**shape, num_heads=2, d_kv=16, d_ff=64, **attending)).eval()
 
 # %% tags=["nbval-check-output"]
 source, target = torch.tensor([[3, 4, 5, 6, 7, 8]]), torch.tensor([[10, 11, 12, 13]])

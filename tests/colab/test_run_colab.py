@@ -36,7 +36,7 @@ def test_the_books_address_leads_to_the_last_commit(tmp_path: Path) -> None:
         subprocess.run(command, env=environment, check=True)
     head = ["git", "rev-parse", "HEAD"]
     commits = {subprocess.run(head, cwd=each, capture_output=True).stdout for each in (target, REPOSITORY)}
-    assert len(commits) == 1 and (target / "aigc_helpers" / "book" / "setup.py").is_file()
+    assert len(commits) == 1 and (target / "aigc_helpers" / "notebook" / "setup.py").is_file()
 
 
 @pytest.mark.slow
