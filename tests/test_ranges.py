@@ -259,7 +259,8 @@ def test_a_chapter_is_measured_with_other_seeds_and_threads_and_once_without_tra
     ]
     values = [run.values[0][1] for run in runs]
     assert len(set(values)) == 4 and all(4.9 < value < 5.1 for value in values[:3]) and values[3] < 1
-    assert current_runs(read_chapter(find_chapter("98", chapters)), stored) == runs
+    kept = current_runs(read_chapter(find_chapter("98", chapters)), stored)
+    assert set(kept) == set(runs) and len(kept) == len(runs)
     assert list(measure_ranges(None, 3, chapters, stored)) == []  # nothing is run twice
 
 
