@@ -79,7 +79,7 @@ def test_where_shapes_do_not_tell_the_metadata_do_and_contradictions_are_remarke
         "lora_unet_conv_in.lora_up.weight": zeros(320, 4, 1, 1),
     }
     assert inspect_saved(tmp_path, conv, {"ss_base_model_version": "sd_v2_768_v"}).family == "Stable Diffusion 2.x"
-    assert inspect_saved(tmp_path, conv, {"modelspec.architecture": "flux-1-dev/lora"}).family == "flux-1-dev/lora"
+    assert inspect_saved(tmp_path, conv, {"modelspec.architecture": "flux-1-dev/lora"}).family == "FLUX.1"
     wrong = inspect_saved(tmp_path, kohya_lora(768), {"ss_base_model_version": "sdxl_base_v1-0"})
     assert wrong.family == "Stable Diffusion 1.x"
     assert any("speak of Stable Diffusion XL, but the shapes are those of" in remark for remark in wrong.remarks)

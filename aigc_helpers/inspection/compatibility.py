@@ -12,7 +12,13 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
 from aigc_helpers.inspection.adapter_keys import PEFT_PREFIX, Adapter, AdapterModule, Shaped
 from aigc_helpers.inspection.contents import Contents, read_contents
-from aigc_helpers.inspection.family import ORIGINAL_TEXT_ENCODERS, ORIGINAL_UNET, family_of_adapter, family_of_model
+from aigc_helpers.inspection.family import (
+    ORIGINAL_TEXT_ENCODERS,
+    ORIGINAL_UNET,
+    family_of_adapter,
+    family_of_model,
+    may_be_same,
+)
 
 _LACKING = {
     "unet": "it has no UNet",
@@ -93,7 +99,7 @@ def compatibility_with(adapter: Adapter, base: Contents, title: str) -> Compatib
         compared = "all layers compared" if not_compared else f"all {len(adapter.modules)} layers"
         return Compatibility(title, True, f"{compared} are there, with equal widths{not_compared}")
     here, there = family_of_adapter(adapter), family_of_model(base.tensors)
-    families = f"the adapter is for {here}, the model is {there}; " if here and there and here != there else ""
+    families = f"the adapter is for {here}, the model is {there}; " if here and there and not may_be_same(here, there) else ""
     faults = _listed([*(f"it has no layer {name}" for name in missing), *unequal], len(adapter.modules))
     return Compatibility(title, False, families + faults)
 
@@ -128,9 +134,10 @@ def _is_original(names: Iterable[str]) -> bool:
 def _compare_families(adapter: Adapter, tensors: Mapping[str, Shaped], title: str) -> Compatibility:
     here, there = family_of_adapter(adapter), family_of_model(tensors)
     if here and there:
-        words = "both are" if here == there else f"the adapter is for {here}, the model is"
+        same = may_be_same(here, there)
+        words = "both are" if same else f"the adapter is for {here}, the model is"
         return Compatibility(
-            title, here == there, f"{words} {there}; layers were not compared, for the two name them differently"
+            title, same, f"{words} {there}; layers were not compared, for the two name them differently"
         )
     return Compatibility(
         title, False, "the two name their layers differently, and no width says what the adapter is for"

@@ -17,6 +17,7 @@ from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import (
     declared_family,
     family_of_adapter,
+    family_of_class,
     family_of_embedding,
     family_of_model,
     family_of_type,
@@ -89,8 +90,8 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     tensors = contents.tensors
     adapter = sort_adapter_keys(tensors)
     facts = describe_adapter(adapter, contents) if adapter else None
-    shapes_say = family_of_adapter(adapter) if adapter else _family(contents)
     declared = declared_family(contents.metadata)
+    shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)
     remarks = [*contents.remarks]
     if adapter and facts:
         remarks += remarks_on_adapter(adapter, facts, contents)
@@ -126,7 +127,10 @@ def _family(contents: Contents) -> str | None:
     if is_textual_inversion(contents.tensors):
         return family_of_embedding(contents.tensors)
     # The configuration first: Mistral and Qwen name their layers as Llama does.
-    return family_of_type(contents.config.get("model_type")) or family_of_model(contents.tensors)
+    by_configuration = family_of_class(contents.config.get("_class_name")) or family_of_type(
+        contents.config.get("model_type")
+    )
+    return by_configuration or family_of_model(contents.tensors)
 
 
 def _kind(contents: Contents, family: str | None) -> str | None:
