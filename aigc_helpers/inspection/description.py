@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aigc_helpers.files import sha256_of
-from aigc_helpers.formats import GGUF, count_non_finite, hash_file, quoted, unchecked
+from aigc_helpers.formats import (
+    GGUF,
+    PICKLE_SUFFIXES,
+    SAFETENSORS,
+    count_non_finite,
+    hash_file,
+    quoted,
+    unchecked,
+)
 from aigc_helpers.inspection.adapter_facts import AdapterFacts, describe_adapter, remarks_on_adapter
 from aigc_helpers.inspection.adapter_keys import Adapter, sort_adapter_keys
 from aigc_helpers.inspection.compatibility import Compatibility, compatibility_with_file
@@ -24,7 +32,13 @@ from aigc_helpers.inspection.family import (
     is_textual_inversion,
     part_of_model,
 )
+from aigc_helpers.inspection.family_table import SDXL
 from aigc_helpers.inspection.training_metadata import in_plain_words, printable
+
+_ONE_ARCHITECTURE = (
+    "Names and widths tell the architecture of Stable Diffusion XL, not the model: Pony, Illustrious and others share "
+    "it. The file's page names the one it was trained on."
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,9 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     facts = describe_adapter(adapter, contents) if adapter else None
     declared = declared_family(contents.metadata)
     shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)
-    remarks = [*contents.remarks]
+    remarks = [*contents.remarks, *_remarks_on_name(contents)]
+    if SDXL in (shapes_say, declared):
+        remarks.append(_ONE_ARCHITECTURE)
     if adapter and facts:
         remarks += remarks_on_adapter(adapter, facts, contents)
     if shapes_say and declared and shapes_say != declared:
@@ -119,6 +135,20 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
         compatibility=_compatibility(adapter, bases or {}),
         remarks=tuple(dict.fromkeys(remarks)),
     )
+
+
+def _remarks_on_name(contents: Contents) -> list[str]:
+    """Say that a name misleads: programs choose the reader, and with it the risk, by the suffix."""
+    if (
+        contents.container != SAFETENSORS
+        or contents.path.suffix.lower() not in PICKLE_SUFFIXES
+        or contents.path.is_dir()
+    ):
+        return []
+    return [
+        f"Its name ends with {contents.path.suffix}, and it is a safetensors file: A1111 and others go by the name and "
+        f"fail to unpickle it. Rename it to {printable(contents.path.stem)}.safetensors."
+    ]
 
 
 def _family(contents: Contents) -> str | None:

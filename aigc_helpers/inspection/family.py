@@ -10,6 +10,7 @@ from aigc_helpers.formats import quoted
 from aigc_helpers.inspection.adapter_keys import Adapter, AdapterModule, Shaped
 from aigc_helpers.inspection.family_table import (
     FAMILIES,
+    FLUX1,
     LANGUAGE_MODELS,
     MINIATURE,
     MODEL_TYPES,
@@ -27,6 +28,7 @@ CROSS_ATTENTION = {128: MINIATURE, 768: SD1, 1024: SD2, 2048: SDXL}
 _CROSS_ATTENTION_NAME = re.compile(r"(^|\.)(\w+_blocks|mid_block|middle_block)\..*attn2\.to_[kv]\.")
 _BLOCK = re.compile(r"([a-z_]+?)_(\d+)_")
 _NUMBER_OF_BLOCK = re.compile(r"(blocks?|layers?|h)\.\d+\.")
+_OF_T5 = ("encoder_block_",)
 _OF_CLIP = ("encoder_layers_", "text_projection")
 _MOST_NAMED = 3  # Families in one answer; where more remain, it is not known.
 # Single files in the layout of the original Stable Diffusion repositories.
@@ -89,9 +91,9 @@ def family_of_adapter(adapter: Adapter, declared: str | None = None) -> str | No
         for grammar in dict.fromkeys(family.layers for family in FAMILIES if family.layers)
     }
     found = [family for family in FAMILIES if named.get(family.layers) and _may_be_for(family, flat)]
-    if any(module.component == "text_encoder_2" for module in encoders) and len(found) > 1:
-        # Of those with a UNet, only this one has two text encoders.
-        found = [family for family in found if family.name == SDXL] or found
+    if encoders and len(found) > 1:  # Text encoders tell apart what shares the names of what draws.
+        of_encoders = _family_of_text_encoders(encoders)
+        found = [family for family in found if family.name == of_encoders] or found
     names = [family.name for family in found]
     if declared in names:
         return declared
@@ -196,8 +198,9 @@ def _family_of_text_encoders(modules: Sequence[AdapterModule]) -> str | None:
     if any(module.component == "text_encoder_3" for module in modules):
         return STABLE_DIFFUSION_3
     second = [module for module in modules if module.component == "text_encoder_2"]
-    if second:  # FLUX's second one is a T5.
-        return SDXL if all(_flat(module).removeprefix("text_model_").startswith(_OF_CLIP) for module in second) else None
+    if second:
+        is_clip = all(_flat(module).removeprefix("text_model_").startswith(_OF_CLIP) for module in second)
+        return SDXL if is_clip else FLUX1 if all(_flat(module).startswith(_OF_T5) for module in second) else None
     return _language_model(module.path for module in modules if not module.flattened)
 
 

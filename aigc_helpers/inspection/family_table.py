@@ -12,6 +12,7 @@ original repositories, kohya-ss/sd-scripts and musubi-tuner for what trainers de
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SD1, SD2, SDXL, MINIATURE = (
@@ -20,7 +21,7 @@ SD1, SD2, SDXL, MINIATURE = (
     "Stable Diffusion XL",
     "Stable Diffusion in miniature",
 )
-REFINER, STABLE_DIFFUSION_3 = "Stable Diffusion XL refiner", "Stable Diffusion 3"
+REFINER, STABLE_DIFFUSION_3, FLUX1 = "Stable Diffusion XL refiner", "Stable Diffusion 3", "FLUX.1"
 
 UNET_PART, TRANSFORMER = "UNet", "diffusion transformer"
 
@@ -46,8 +47,8 @@ class Family:
     layers: str = ""
     width: str = ""
     widths: tuple[int, ...] = ()
-    ratios: dict[str, int] = field(default_factory=dict)
-    blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    ratios: Mapping[str, int] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
     declared: str = ""
     classes: tuple[str, ...] = ()
@@ -139,7 +140,7 @@ FAMILIES = (
     Family(
         "HunyuanVideo",
         f"{_TWO_STREAMS}{_MODULATED}|{_DOUBLE}(attn_(qkv|proj)|mlp_fc[12]|mod_linear)"
-        f"|{_SINGLE}(linear[12]|modulation_linear)|(txt_in|context_embedder)_.*{_FLUX_ENDS}{_ENDS}",
+        f"|{_SINGLE}(linear[12]|modulation_linear)|(txt_in|context_embedder)_.*{_FLUX_ENDS}|norm_out_linear|proj_out",
         _INNER,
         (3072,),
         {"linear1": 7, "mlp_fc1": 4},
@@ -158,7 +159,7 @@ FAMILIES = (
         ("HunyuanVideoTransformer3DModel",),
     ),
     Family(
-        "FLUX.1",
+        FLUX1,
         f"{_TWO_STREAMS}{_MODULATED}|{_DOUBLE}(attn_(qkv|proj)|mlp_[02]|mod_lin)"
         f"|{_SINGLE}(linear[12]|modulation_lin)"
         # XLabs' trainer, which numbers the two streams.

@@ -41,6 +41,10 @@ _WITH_UNDERSCORE = (
 )
 _WORD_OR_DOT = re.compile(rf"(?<![a-z])({'|'.join(_WITH_UNDERSCORE)})(?=_|$)|_")
 _ORIGINAL_BLOCKS = ("input_blocks_", "middle_block_", "output_blocks_", "time_embed_", "label_emb_", "out_2")
+_UNET_BEGINNINGS = (
+    *("down_blocks_", "mid_block_", "up_blocks_", "conv_in", "conv_out", "conv_norm_out", "time_", "add_", "class_"),
+    *("encoder_hid_proj", "position_net"),
+)
 # The grammar of the whole names, by component; dots written as underscores.
 _GRAMMARS = {"unet": UNET_LAYERS, "transformer": TRANSFORMER_LAYERS}
 _GRAMMARS |= {"text_encoder": CLIP_LAYERS, "text_encoder_2": CLIP_LAYERS}
@@ -95,11 +99,16 @@ def _name(module: AdapterModule, known: Mapping[str, str]) -> str:
     if component == "unet" and flat.startswith(_ORIGINAL_BLOCKS) and _flat(component, flat) not in known:
         flat = _from_original_blocks(flat).replace(".", "_")
     elif not module.flattened and module.prefix != COMFYUI_PREFIX:
+        # Dots are kept as they are; but what no UNet begins with is another model's, whatever stands before it.
+        if component == "unet" and not known and not flat.startswith(_UNET_BEGINNINGS):
+            raise ReaderError(_no_such_layer(module))
         return plain_name(component, module.path)
     found = known.get(_flat(component, flat))
     if found:
         return found
-    likely = _WORD_OR_DOT.sub(lambda dot: dot[1] or ".", flat) if module.flattened or component == "unet" else module.path
+    likely = (
+        _WORD_OR_DOT.sub(lambda dot: dot[1] or ".", flat) if module.flattened or component == "unet" else module.path
+    )
     # What a given model does not have keeps the likeliest name: whoever compares the two says more than that.
     if not known and not _has_grammar(component, flat):
         raise ReaderError(_no_such_layer(module))
@@ -119,12 +128,14 @@ def _no_such_layer(module: AdapterModule) -> str:
         "transformer": "the transformers that diffusers names transformer_blocks",
     }.get(module.component, "CLIP's text encoders")
     use = (
-        "If it is FLUX.1's, FLUX.2's, Wan's, HunyuanVideo's, Lumina's, Z-Image's or Qwen-Image's, load the file as it is: "
-        "ComfyUI does (models/loras), and so does diffusers with load_lora_weights of that family's pipeline."
+        "If it is FLUX.1's, FLUX.2's, Wan's, HunyuanVideo's, Lumina's, Z-Image's or Qwen-Image's, load the file as it "
+        "is: ComfyUI does (models/loras), and so does diffusers with load_lora_weights of that family's pipeline."
         if draws
         else "Load the file as it is, with the program that its author names."
     )
-    return f"the layer {name} is none of {models}, so what other formats call it is not known. Nothing was written. {use}"
+    return (
+        f"the layer {name} is none of {models}, so what other formats call it is not known. Nothing was written. {use}"
+    )
 
 
 def _flat(component: str, name: str) -> str:

@@ -6,23 +6,24 @@ import re
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import Adapter
+from aigc_helpers.formats import GGUF, HDF5, quoted
+from aigc_helpers.inspection import Adapter, Contents
 
 _TRAINED_WITH = {"LoHa": "peft.LoHaConfig", "LoKr": "peft.LoKrConfig", "OFT": "peft.OFTConfig"}
 _FLOATING = re.compile("F\\d|BF16")  # Of safetensors' dtypes.
 
 
-def refuse_pickle(is_pickle: bool, path: Path) -> None:
+def refuse_pickle(contents: Contents) -> None:
     """Refuse what torch.load would run.
 
     Raises:
         ReaderError: it is a pickle; the message names the command that checks and converts it.
     """
-    if is_pickle:
+    pickles = [file for file in contents.files if file not in contents.headers]
+    if pickles and contents.container not in (GGUF, HDF5):
         raise ReaderError(
-            f"{path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
-            f"aigc install {path}"
+            f"{contents.path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
+            f"aigc install {pickles[0]}"
         )
 
 
@@ -38,8 +39,8 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
         trained = [_TRAINED_WITH[name] for name in names if name in _TRAINED_WITH]
         raise ReaderError(
             f"{path} is {'a LyCORIS ' if others - {'OFT'} else 'an '}{' and '.join(names)}, wholly or in part: its "
-            "update is no product of two matrices, so that a LoRA could hold it only in part. A1111 and ComfyUI load it "
-            f"as it is (models/Lora, models/loras){f'; PEFT trains one with {trained[0]}' if trained else ''}."
+            "update is no product of two matrices, so that a LoRA could hold it only in part. A1111 and ComfyUI load "
+            f"it as it is (models/Lora, models/loras){f'; PEFT trains one with {trained[0]}' if trained else ''}."
         )
     for module in adapter.modules:
         name = quoted(module.path)

@@ -75,9 +75,7 @@ def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
     return [folder / name for folder, *_ in folders for name in (PEFT_FILE, ADAPTER_CONFIG)]
 
 
-def _peft_content(
-    adapter: LoraAdapter, layers: Sequence[LoraLayer], read: Read
-) -> tuple[dict[str, torch.Tensor], str]:
+def _peft_content(adapter: LoraAdapter, layers: Sequence[LoraLayer], read: Read) -> tuple[dict[str, torch.Tensor], str]:
     """Return what PEFT's two files hold for one component: the tensors by name, and the configuration."""
     from peft import LoraConfig
 
