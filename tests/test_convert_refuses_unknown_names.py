@@ -221,6 +221,24 @@ def test_the_advice_for_such_a_pickle_works(tmp_path: Path, capsys: pytest.Captu
         assert inspect(target).adapter.alphas == {16.0: 2}
 
 
+def test_who_loads_such_a_pickle_gets_the_same_advice(tmp_path: Path) -> None:
+    test_a_pickle_of_an_older_peft_keeps_its_settings(tmp_path)
+    with pytest.raises(ReaderError, match=r"is a pickle.*aigc convert \S+old \S+old_safe --to peft"):
+        read_adapter(tmp_path / "old")
+
+
+def test_a_setting_s_control_characters_stay_out_of_the_message(tmp_path: Path) -> None:
+    folder = tmp_path / "peft"
+    folder.mkdir()
+    save_file(pair("base_model.model.x.query"), folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["query"], "task_type": "FOO\x1b[31m"}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ReaderError, match="Invalid task type") as refused:
+        convert(folder, tmp_path / "new", "peft")
+    assert "\x1b" not in str(refused.value)
+    assert not (tmp_path / "new").exists()
+
+
 def test_safetensors_under_a_pickle_s_name_are_converted(tmp_path: Path) -> None:
     source = save_kohya(tmp_path / "style.pt", [make("unet", TO_K, (320, 768), 2, 2.0)])
     assert convert(source, tmp_path / "new.safetensors", "diffusers").layers == {"unet": 1}

@@ -21,9 +21,12 @@ def refuse_pickle(contents: Contents) -> None:
     """
     pickles = [file for file in contents.files if file not in contents.headers]
     if pickles and contents.container not in (GGUF, HDF5):
+        folder = pickles[0].parent
+        # PEFT's alphas stand beside the pickle: install would take the pickle alone.
+        with_settings = f"aigc convert {folder} {folder}_safe --to peft"
         raise ReaderError(
             f"{contents.path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
-            f"aigc install {pickles[0]}"
+            f"{with_settings if contents.adapter_config else f'aigc install {pickles[0]}'}"
         )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import replacing
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, PEFT_PREFIX, SDXL
+from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, PEFT_PREFIX, SDXL, printable
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
@@ -86,7 +86,7 @@ def _peft_content(adapter: LoraAdapter, layers: Sequence[LoraLayer], read: Read)
     except (ValueError, TypeError) as error:
         raise ReaderError(
             f"{adapter.source} has a setting in {ADAPTER_CONFIG} that PEFT does not take "
-            f"({first_line(error)}). Mend it, and convert again. Nothing was written."
+            f"({printable(first_line(error))}). Mend it, and convert again. Nothing was written."
         ) from error
     plain = {key: sorted(each) if isinstance(each, set) else each for key, each in config.to_dict().items()}
     tensors = {}
