@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from safetensors.numpy import save_file
@@ -177,3 +178,50 @@ def test_no_configuration_stops_the_report(tmp_path: Path, config: dict[str, obj
     metadata = {"lora_adapter_metadata": json.dumps({f"unet.{key}": value for key, value in config.items()})}
     save_file(tensors, tmp_path / "adapter_model.safetensors", metadata)
     json.dumps(asdict(inspect(tmp_path)), default=str)
+
+
+LLAMA = "model.layers.0.self_attn.q_proj"
+
+
+def peft_adapter(outputs: int = 256) -> Tensors:
+    stem = f"base_model.model.{LLAMA}"
+    return {f"{stem}.lora_A.weight": zeros(8, 256), f"{stem}.lora_B.weight": zeros(outputs, 8)}
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        {f"{LLAMA}.weight": np.zeros((256 * 128, 1), "u1"), f"{LLAMA}.weight.absmax": np.zeros(1024, "u1")},
+        {f"{LLAMA}.qweight": np.zeros((32, 256), "i4"), f"{LLAMA}.scales": zeros(2, 256)},
+        {f"{LLAMA}.weight_packed": np.zeros((256, 32), "i4"), f"{LLAMA}.weight_scale": zeros(256, 2)},
+    ],
+    ids=["bitsandbytes", "GPTQ and AWQ", "compressed-tensors"],
+)
+def test_widths_of_packed_weights_are_not_compared(tmp_path: Path, base: Tensors) -> None:
+    fits, reason = fit_with(tmp_path, peft_adapter(), base)
+    assert fits and "1 are packed there (quantised), and their widths were not compared" in reason
+    assert "equal widths" not in reason
+    other = {name.replace("layers.0", "layers.1"): tensor for name, tensor in base.items()}
+    assert "it has no layer" in fit_with(tmp_path, peft_adapter(), other)[1]
+
+
+def test_whole_numbers_that_are_not_packed_are_compared(tmp_path: Path) -> None:
+    base = {f"{LLAMA}.weight": np.zeros((256, 256), "i1"), f"{LLAMA}.SCB": zeros(256)}
+    assert fit_with(tmp_path, peft_adapter(), base) == (True, "all 1 layers are there, with equal widths")
+    assert not fit_with(tmp_path, peft_adapter(64), base)[0]
+
+
+def test_layers_that_a_model_s_class_has_renamed_are_found_under_the_other_name(tmp_path: Path) -> None:
+    base = {
+        "model.language_model.layers.0.self_attn.q_proj.weight": zeros(256, 256),
+        "model.visual.a.weight": zeros(2, 2),
+    }
+    fits, reason = fit_with(tmp_path, peft_adapter(), base)
+    assert not fits and "its layers are there under other names" in reason
+    assert "it has no layer" in fit_with(tmp_path, peft_adapter(64), base)[1]
+
+
+def test_what_has_no_widths_is_not_said_to_have_equal_ones(tmp_path: Path) -> None:
+    oft = {f"lora_unet_{BLOCK.replace('.', '_')}_attn2_to_k.oft_blocks": zeros(20, 64, 64)}
+    fits, reason = fit_with(tmp_path, oft, unet(768))
+    assert fits and "equal" not in reason and "were not compared" in reason

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("peft", "diffusers", "kohya")  # As aigc_helpers.lora.conversion has them; that would import torch.
 _COMPONENTS = {"unet": "UNet", "text_encoder": "text encoder", "text_encoder_2": "second text encoder", "": "model"}
+_COMPONENTS |= {"transformer": "diffusion transformer"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

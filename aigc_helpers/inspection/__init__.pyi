@@ -2,6 +2,7 @@ from aigc_helpers.inspection.adapter_facts import (
     AdapterFacts as AdapterFacts,
 )
 from aigc_helpers.inspection.adapter_keys import (
+    COMFYUI_PREFIX as COMFYUI_PREFIX,
     KOHYA as KOHYA,
     PEFT as PEFT,
     PEFT_PREFIX as PEFT_PREFIX,
@@ -36,14 +37,22 @@ from aigc_helpers.inspection.description import (
     describe as describe,
 )
 from aigc_helpers.inspection.family import (
-    MINIATURE as MINIATURE,
     ORIGINAL_UNET as ORIGINAL_UNET,
-    SD1 as SD1,
-    SD2 as SD2,
-    SDXL as SDXL,
     declared_family as declared_family,
     family_of_adapter as family_of_adapter,
     family_of_model as family_of_model,
+    may_be_same as may_be_same,
+    pattern_of as pattern_of,
+)
+from aigc_helpers.inspection.family_table import (
+    CLIP_LAYERS as CLIP_LAYERS,
+    MINIATURE as MINIATURE,
+    SD1 as SD1,
+    SD2 as SD2,
+    SDXL as SDXL,
+    TRANSFORMER as TRANSFORMER,
+    TRANSFORMER_LAYERS as TRANSFORMER_LAYERS,
+    UNET_LAYERS as UNET_LAYERS,
 )
 from aigc_helpers.inspection.training_metadata import (
     printable as printable,

@@ -21,7 +21,10 @@ from aigc_helpers.inspection.contents import ADAPTER_CONFIG, Contents
 from aigc_helpers.inspection.training_metadata import printable
 
 _KINDS = {"LoRA": "LoRA", "DoRA": "DoRA", "LoHa": "LyCORIS LoHa", "LoKr": "LyCORIS LoKr"}
+_KINDS |= {"OFT": "OFT (orthogonal, no LoRA)", "GLoRA": "LyCORIS GLoRA", "full difference": "LyCORIS full difference"}
 _COMPONENTS = {"unet": "UNet ", "text_encoder": "text encoder ", "text_encoder_2": "second text encoder ", "": ""}
+_COMPONENTS |= {"text_encoder_3": "third text encoder "}
+_WITHOUT_ALPHA = {"full difference", "OFT"}
 _NUMBER_BETWEEN_UNDERSCORES = re.compile(r"_(\d+)(?=_|$)_?")
 
 
@@ -30,7 +33,7 @@ class AdapterFacts:
     """An adapter in figures.
 
     Attributes:
-        kind: LoRA, DoRA, LyCORIS LoHa or LyCORIS LoKr; several if the file mixes them.
+        kind: LoRA, DoRA, LyCORIS LoHa, LoKr, GLoRA or full difference, or OFT; several if the file mixes them.
         modules: how many layers it changes.
         ranks: layers per rank.
         alphas: layers per alpha; a layer without one is not counted.
@@ -148,6 +151,8 @@ def _remarks_on_matrices(adapter: Adapter) -> list[str]:
 
 
 def _remarks_on_alphas(adapter: Adapter, alphas: dict[float, int]) -> list[str]:
+    if not alphas and set(adapter.methods) <= _WITHOUT_ALPHA:
+        return []
     if not alphas:
         return ["No alpha stands here, so libraries take alpha = rank. If training had another, strength is lost."]
     remarks = []
@@ -192,11 +197,13 @@ def _remarks_on_loading(adapter: Adapter) -> list[str]:
         remarks.append("diffusers drops DoRA's magnitudes from such a file and only logs it: the result differs.")
     if methods["LoHa"] and PEFT not in adapter.key_formats:
         remarks.append("diffusers does not load LoHa. A1111 and ComfyUI do.")
-    if any(module.prefix == "lora_te1_" and not module.path.startswith("text_model_") for module in adapter.modules):
+    if any(module.prefix == "lora_te1_" and module.path.startswith("encoder_layers_") for module in adapter.modules):
         remarks.append(
             "The text encoder's names lack text_model_: diffusers writes them so with transformers 5. A1111 and "
             "ComfyUI do not find these layers."
         )
+    if any(count for method, count in methods.items() if method in ("OFT", "GLoRA", "full difference")):
+        remarks.append("Not, or not only, a LoRA: ComfyUI reads it as it is; aigc convert, PEFT and diffusers do not.")
     return remarks
 
 

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-KOHYA, PEFT, DIFFUSERS, LEGACY, UNPREFIXED = (
+KOHYA, PEFT, DIFFUSERS, LEGACY, COMFYUI, XLABS, UNPREFIXED = (
     "kohya",
     "PEFT",
     "diffusers",
     "diffusers legacy",
+    "ComfyUI (the original repository's names)",
+    "XLabs",
     "unprefixed (save_lora_adapter)",
 )
 
@@ -53,6 +55,8 @@ _ENDINGS: tuple[tuple[re.Pattern[str], str, str | None], ...] = tuple(
         (r"\.(?:lora|lora_linear_layer)\.up\.weight", "up", LEGACY),
         (r"_lora\.down\.weight", "down", LEGACY),
         (r"_lora\.up\.weight", "up", LEGACY),
+        (r"(?<=_lora[12])\.down\.weight", "down", XLABS),
+        (r"(?<=_lora[12])\.up\.weight", "up", XLABS),
         (r"\.hada_w1_a", "w1_a", None),
         (r"\.hada_w1_b", "w1_b", None),
         (r"\.hada_w2_a", "w2_a", None),
@@ -65,19 +69,50 @@ _ENDINGS: tuple[tuple[re.Pattern[str], str, str | None], ...] = tuple(
         (r"\.lokr_w2_a", "w2_a", None),
         (r"\.lokr_w2_b", "w2_b", None),
         (r"\.lokr_t2", "core", None),
+        (r"\.oft_blocks(\.\d+)?", "oft", None),
+        (r"\.oft_diag", "oft", None),
+        (r"\.oft_R(\.[^.]+)?\.weight", "oft", None),
+        (r"\.oft_[RS](\.[^.]+)?", "oft", None),
     )
 )
-_WORDS = ("lora", "hada_", "lokr_", "dora_", "alpha")  # One of them stands in every such name.
+# These stand in names of ordinary models, too, so they count only after a prefix of kohya's.
+_ENDINGS_AFTER_PREFIX: tuple[tuple[re.Pattern[str], str, str | None], ...] = tuple(
+    (re.compile(pattern + "$"), part, KOHYA)
+    for pattern, part in (
+        (r"\.a1\.weight", "a1"),
+        (r"\.a2\.weight", "a2"),
+        (r"\.b1\.weight", "b1"),
+        (r"\.b2\.weight", "b2"),
+        (r"\.diff", "diff"),
+        (r"\.diff_b", "diff_b"),
+        (r"\.w_norm", "diff"),
+        (r"\.b_norm", "diff_b"),
+    )
+)
+_WORDS = ("lora", "hada_", "lokr_", "dora_", "alpha", "oft_")  # One of them stands in every such name.
 _KOHYA_COMPONENTS = {
     "lora_unet_": "unet",
+    "lora_transformer_": "transformer",
+    "oft_unet_": "unet",
     "lycoris_unet_": "unet",
     "lora_te_": "text_encoder",
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",
+    "lora_te3_": "text_encoder_3",
     "lycoris_": "unet",
 }
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "transformer")  # Of a pipeline.
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer")  # Of a pipeline.
+COMFYUI_PREFIX = "diffusion_model."  # Whatever draws, as its original repository names the layers.
+_COMPILED = re.compile(r"(^|(?<=[._]))_orig_mod[._]")  # torch.compile puts this into the names of what it wraps.
 PEFT_PREFIX = "base_model.model."  # What PEFT puts before the names of a model's own layers.
+_ORIGINAL_UNET_BLOCKS = ("input_blocks", "middle_block", "output_blocks", "time_embed.", "label_emb.", "out.")
+# What a diffusion transformer's layers begin with, whoever names them; trainers put lora_unet_ before them, too.
+_TRANSFORMER_BLOCKS = (
+    *("double_blocks", "single_blocks", "joint_blocks", "transformer_blocks", "single_transformer_blocks", "blocks"),
+    *("layers", "noise_refiner", "context_refiner", "joint_transformer_blocks", "double_stream_blocks"),
+    *("single_stream_blocks", "distilled_guidance_layer", "img_in", "txt_in", "time_in", "vector_in", "final_layer"),
+)
+_FLAT_TRANSFORMER_BLOCKS = tuple(f"{block}_" for block in _TRANSFORMER_BLOCKS)
 _UNET_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in", "conv_out", "time_embedding.")
 
 
@@ -90,7 +125,7 @@ class AdapterModule:
         path: the layer, as the model names it; as kohya flattens it if ``flattened``.
         prefix: what stands before the path in the file.
         flattened: underscores stand for dots.
-        method: LoRA, LoHa or LoKr.
+        method: LoRA, LoHa, LoKr, OFT, GLoRA or full difference.
         parts: its matrices.
         names: their names in the file.
     """
@@ -114,6 +149,9 @@ class AdapterModule:
     @property
     def sizes(self) -> tuple[int, int] | None:
         """Outputs and inputs of the layer it is for (a convolution's inputs: channels × kernel); None if unknown."""
+        if "diff" in self.parts:
+            shape = self._shape("diff")
+            return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else None
         if "core" in self.parts:
             return None  # A Tucker decomposition: its kernel stands in a third matrix, in one of several orders.
         if self.method == "LoKr":
@@ -166,7 +204,7 @@ class Adapter:
 
 
 def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
-    """Return the adapter that these tensors are, or None if no name is one of a LoRA, LoHa or LoKr.
+    """Return the adapter that these tensors are, or None if no name is one of a LoRA or of its relatives.
 
     Example:
         >>> from aigc_helpers import install
@@ -187,10 +225,7 @@ def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
         module = modules.get(stem) or modules.setdefault(stem, _module(stem))
         module.parts[part] = tensor
         module.names[part] = name
-        if ".hada_" in name:
-            module.method = "LoHa"
-        elif ".lokr_" in name:
-            module.method = "LoKr"
+        module.method = _method(module, name, part)
         if part not in ("alpha", "magnitude"):
             formats[_key_format(module, written_by)] += 1
     found = [module for module in modules.values() if set(module.parts) - {"alpha", "magnitude"}]
@@ -200,24 +235,50 @@ def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
 
 
 def _ending(name: str) -> tuple[str, str, str | None] | None:
-    if not any(word in name for word in _WORDS):
+    after_prefix = name.startswith((*_KOHYA_COMPONENTS, COMFYUI_PREFIX))
+    if not after_prefix and not any(word in name for word in _WORDS):
         return None
-    for pattern, part, written_by in _ENDINGS:
+    endings = (*_ENDINGS, *_ENDINGS_AFTER_PREFIX) if after_prefix else _ENDINGS
+    for pattern, part, written_by in endings:
         match = pattern.search(name)
         if match:
             return name[: match.start()], part, written_by
     return None
 
 
+def _method(module: AdapterModule, name: str, part: str) -> str:
+    """Return the method of a module that gets one more matrix; what a bias gets besides is no method of its own."""
+    if ".hada_" in name:
+        return "LoHa"
+    if ".lokr_" in name:
+        return "LoKr"
+    if part == "oft":
+        return "OFT"
+    if part in ("a1", "a2", "b1", "b2"):
+        return "GLoRA"
+    if part in ("down", "up"):
+        return "LoRA"
+    return "full difference" if part in ("diff", "diff_b") and not {"down", "up"} & set(module.parts) else module.method
+
+
 def _module(stem: str) -> AdapterModule:
+    plain = _COMPILED.sub("", stem)
     for prefix, component in _KOHYA_COMPONENTS.items():
-        if stem.startswith(prefix):
-            return AdapterModule(component, stem.removeprefix(prefix), prefix, flattened=True)
-    if stem.startswith(PEFT_PREFIX):
-        path = stem.removeprefix(PEFT_PREFIX)
+        if plain.startswith(prefix):
+            path = plain.removeprefix(prefix)
+            draws = "transformer" if component == "unet" and path.startswith(_FLAT_TRANSFORMER_BLOCKS) else component
+            return AdapterModule(draws, path, prefix, flattened=True)
+    if plain.startswith(PEFT_PREFIX):
+        path = plain
+        while path.startswith(PEFT_PREFIX):  # Twice, where a model that had an adapter was given another around it.
+            path = path.removeprefix(PEFT_PREFIX)
         return AdapterModule(_component_of(path), path, PEFT_PREFIX, flattened=False)
+    if plain.startswith(COMFYUI_PREFIX):
+        path = plain.removeprefix(COMFYUI_PREFIX)
+        component = "unet" if path.startswith((*_ORIGINAL_UNET_BLOCKS, *_UNET_BLOCKS)) else "transformer"
+        return AdapterModule(component, path.replace(".processor.", "."), COMFYUI_PREFIX, flattened=False)
     # diffusers' old attention processors: ….attn1.processor.to_q_lora.down.weight
-    path = stem.replace(".processor.", ".")
+    path = plain.replace(".processor.", ".")
     path = path + ".0" if path.endswith(".to_out") else path
     component, _, rest = path.partition(".")
     if component in COMPONENTS and rest:
@@ -234,8 +295,10 @@ def _key_format(module: AdapterModule, written_by: str | None) -> str:
         return KOHYA
     if module.prefix == PEFT_PREFIX:
         return PEFT
-    if written_by == LEGACY:
-        return LEGACY
+    if module.prefix == COMFYUI_PREFIX:
+        return COMFYUI
+    if written_by in (LEGACY, XLABS):
+        return written_by
     if written_by == KOHYA:
         return "kohya's endings on dotted names"
     return DIFFUSERS if module.prefix else UNPREFIXED

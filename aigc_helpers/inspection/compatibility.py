@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import quoted
 from aigc_helpers.inspection.adapter_keys import PEFT_PREFIX, Adapter, AdapterModule, Shaped
 from aigc_helpers.inspection.contents import Contents, read_contents
-from aigc_helpers.inspection.family import ORIGINAL_TEXT_ENCODERS, ORIGINAL_UNET, family_of_adapter, family_of_model
+from aigc_helpers.inspection.family import (
+    ORIGINAL_TEXT_ENCODERS,
+    ORIGINAL_UNET,
+    family_of_adapter,
+    family_of_model,
+    may_be_same,
+    part_of_model,
+)
+from aigc_helpers.inspection.family_table import TRANSFORMER
 
 _LACKING = {
+    "text_encoder_3": "it has no third text encoder",
     "unet": "it has no UNet",
     "text_encoder": "it has no text encoder of that layout",
     "text_encoder_2": "it has no second text encoder",
@@ -29,6 +38,8 @@ _ORIGINAL_COMPONENTS = {
     "unet": (ORIGINAL_UNET,),
     "text_encoder": ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer."),
 }
+# How quantised weights end that are packed several to a number: GPTQ and AWQ, compressed-tensors, HQQ.
+_PACKED = (".qweight", ".weight_packed", ".W_q")
 _ORIGINAL_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
 
 
@@ -45,6 +56,26 @@ class Compatibility:
 class _Layer:
     outputs: int
     inputs: int
+
+
+@dataclass
+class _Found:
+    """What a comparison found: layers that are missing, that differ, and whose widths are not to be had."""
+
+    missing: list[str] = field(default_factory=list)
+    unequal: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    packed: int = 0
+    shapeless: int = 0
+
+    def not_compared(self) -> str:
+        """Return in words what was left out."""
+        words = ""
+        if self.packed:
+            words += f"; {self.packed} are packed there (quantised), and their widths were not compared"
+        if self.shapeless:
+            words += f"; the widths of {self.shapeless} do not stand in the adapter and were not compared"
+        return words
 
 
 def compatibility_with_file(adapter: Adapter, base: Path, title: str) -> Compatibility:
@@ -74,27 +105,36 @@ def compatibility_with(adapter: Adapter, base: Contents, title: str) -> Compatib
     """
     if not base.tensors:
         return Compatibility(title, False, f"the layers of a {base.container} file are not known")
-    missing: list[str] = []
-    unequal: list[str] = []
-    not_compared = ""
+    found = _Found()
+    encoders_left_out = ""
     for component in dict.fromkeys(module.component for module in adapter.modules):
         modules = [module for module in adapter.modules if module.component == component]
         tensors = _component(base, component)
         if tensors is None and component.startswith("text_encoder") and _has_original_text_encoder(base):
-            not_compared = "; a text encoder was not compared, for the model names its layers differently"
+            encoders_left_out = "; a text encoder was not compared, for the model names its layers differently"
             continue
         if tensors is None:
-            return Compatibility(title, False, _LACKING[component])
+            return Compatibility(title, False, _LACKING.get(component, f"it has no {component}"))
         if component == "unet" and _is_original(module.path for module in modules) != _is_original(tensors):
             return _compare_families(adapter, tensors, title)
-        _compare(modules, tensors, missing, unequal)
-        unequal += _compare_saved_modules(adapter.saved_modules, tensors)
-    if not missing and not unequal:
-        compared = "all layers compared" if not_compared else f"all {len(adapter.modules)} layers"
-        return Compatibility(title, True, f"{compared} are there, with equal widths{not_compared}")
+        _compare(modules, tensors, found)
+        found.unequal += _compare_saved_modules(adapter.saved_modules, tensors)
+    if not found.missing and not found.unequal:
+        compared = "all layers compared" if encoders_left_out else f"all {len(adapter.modules)} layers"
+        equal = ", with equal widths" if found.packed + found.shapeless < len(adapter.modules) else ""
+        return Compatibility(title, True, f"{compared} are there{equal}{found.not_compared()}{encoders_left_out}")
     here, there = family_of_adapter(adapter), family_of_model(base.tensors)
-    families = f"the adapter is for {here}, the model is {there}; " if here and there and here != there else ""
-    faults = _listed([*(f"it has no layer {name}" for name in missing), *unequal], len(adapter.modules))
+    families = (
+        f"the adapter is for {here}, the model is {there}; " if here and there and not may_be_same(here, there) else ""
+    )
+    if found.missing and len(found.elsewhere) == len(found.missing) and not found.unequal:
+        return Compatibility(
+            title,
+            False,
+            f"its layers are there under other names ({found.elsewhere[0]}): the model's class has renamed them since. "
+            "Use the release of transformers that the adapter was trained with",
+        )
+    faults = _listed([*(f"it has no layer {name}" for name in found.missing), *found.unequal], len(adapter.modules))
     return Compatibility(title, False, families + faults)
 
 
@@ -111,6 +151,8 @@ def _component(base: Contents, component: str) -> Mapping[str, Shaped] | None:
             for name, tensor in tensors.items()
             if name.startswith(beginning)
         } or None
+    if component == "transformer":
+        return tensors if part_of_model(tensors, family_of_model(tensors)) == TRANSFORMER else None
     is_unet = any(name.startswith("down_blocks.") for name in tensors)
     if (component == "unet") == is_unet and component in ("unet", "text_encoder", ""):
         return tensors
@@ -128,33 +170,55 @@ def _is_original(names: Iterable[str]) -> bool:
 def _compare_families(adapter: Adapter, tensors: Mapping[str, Shaped], title: str) -> Compatibility:
     here, there = family_of_adapter(adapter), family_of_model(tensors)
     if here and there:
-        words = "both are" if here == there else f"the adapter is for {here}, the model is"
+        same = may_be_same(here, there)
+        words = "both are" if same else f"the adapter is for {here}, the model is"
         return Compatibility(
-            title, here == there, f"{words} {there}; layers were not compared, for the two name them differently"
+            title, same, f"{words} {there}; layers were not compared, for the two name them differently"
         )
     return Compatibility(
         title, False, "the two name their layers differently, and no width says what the adapter is for"
     )
 
 
-def _compare(
-    modules: list[AdapterModule], tensors: Mapping[str, Shaped], missing: list[str], unequal: list[str]
-) -> None:
-    layers = {
-        _inner(name.removesuffix(".weight")): _layer(name, tensor)
-        for name, tensor in tensors.items()
-        if name.endswith(".weight") and len(tensor.shape) > 1
-    }
+def _compare(modules: list[AdapterModule], tensors: Mapping[str, Shaped], found: _Found) -> None:
+    layers = _layers(tensors)
     flattened = {name.replace(".", "_"): layer for name, layer in layers.items()}
     for module in modules:
-        if module.flattened:
-            layer = flattened.get(module.path.removeprefix("text_model_"))
-        else:
-            layer = layers.get(_inner(module.path))
-        if layer is None:
-            missing.append(quoted(module.path).strip("'\""))
-        elif module.sizes and not _is_equal(module, layer):
-            unequal.append(_difference(module, layer))
+        path = module.path.removeprefix("text_model_") if module.flattened else _inner(module.path)
+        known = flattened if module.flattened else layers
+        layer = known.get(path)
+        if path not in known:
+            found.missing.append(quoted(module.path).strip("'\""))
+            found.elsewhere += _elsewhere(module, path, layers)
+        elif layer is None:
+            found.packed += 1
+        elif module.sizes is None:
+            found.shapeless += 1
+        elif not _is_equal(module, layer):
+            found.unequal.append(_difference(module, layer))
+
+
+def _layers(tensors: Mapping[str, Shaped]) -> dict[str, _Layer | None]:
+    """Return the layers by the inner part of their names; None for one whose weight is packed."""
+    layers: dict[str, _Layer | None] = {}
+    for name, tensor in tensors.items():
+        packed = next((ending for ending in _PACKED if name.endswith(ending)), None)
+        if packed:
+            layers[_inner(name.removesuffix(packed))] = None
+        elif name.endswith(".weight") and len(tensor.shape) > 1:
+            is_packed = tensor.dtype == "U8" or f"{name}.absmax" in tensors
+            layers[_inner(name.removesuffix(".weight"))] = None if is_packed else _layer(name, tensor)
+    return layers
+
+
+def _elsewhere(module: AdapterModule, path: str, layers: Mapping[str, _Layer | None]) -> list[str]:
+    """Return where a layer is that has another beginning in the model, if just one there could be it."""
+    there = [name for name in layers if name.endswith(f".{path}") and not module.flattened and "." in path]
+    if len(there) != 1:
+        return []
+    layer = layers[there[0]]
+    fits = layer is None or module.sizes is None or _is_equal(module, layer)
+    return [f"{quoted(path)[1:-1]} is {quoted(there[0])[1:-1]}"] if fits else []
 
 
 def _compare_saved_modules(saved_modules: Mapping[str, Shaped], tensors: Mapping[str, Shaped]) -> list[str]:

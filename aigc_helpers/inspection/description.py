@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aigc_helpers.files import sha256_of
-from aigc_helpers.formats import GGUF, count_non_finite, hash_file, quoted, unchecked
+from aigc_helpers.formats import (
+    GGUF,
+    PICKLE_SUFFIXES,
+    SAFETENSORS,
+    count_non_finite,
+    hash_file,
+    quoted,
+    unchecked,
+)
 from aigc_helpers.inspection.adapter_facts import AdapterFacts, describe_adapter, remarks_on_adapter
 from aigc_helpers.inspection.adapter_keys import Adapter, sort_adapter_keys
 from aigc_helpers.inspection.compatibility import Compatibility, compatibility_with_file
@@ -17,13 +25,20 @@ from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import (
     declared_family,
     family_of_adapter,
+    family_of_class,
     family_of_embedding,
     family_of_model,
     family_of_type,
     is_textual_inversion,
     part_of_model,
 )
+from aigc_helpers.inspection.family_table import SDXL
 from aigc_helpers.inspection.training_metadata import in_plain_words, printable
+
+_ONE_ARCHITECTURE = (
+    "Names and widths tell the architecture of Stable Diffusion XL, not the model: Pony, Illustrious and others share "
+    "it. The file's page names the one it was trained on."
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +104,11 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     tensors = contents.tensors
     adapter = sort_adapter_keys(tensors)
     facts = describe_adapter(adapter, contents) if adapter else None
-    shapes_say = family_of_adapter(adapter) if adapter else _family(contents)
     declared = declared_family(contents.metadata)
-    remarks = [*contents.remarks]
+    shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)
+    remarks = [*contents.remarks, *_remarks_on_name(contents)]
+    if SDXL in (shapes_say, declared):
+        remarks.append(_ONE_ARCHITECTURE)
     if adapter and facts:
         remarks += remarks_on_adapter(adapter, facts, contents)
     if shapes_say and declared and shapes_say != declared:
@@ -120,13 +137,30 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     )
 
 
+def _remarks_on_name(contents: Contents) -> list[str]:
+    """Say that a name misleads: programs choose the reader, and with it the risk, by the suffix."""
+    if (
+        contents.container != SAFETENSORS
+        or contents.path.suffix.lower() not in PICKLE_SUFFIXES
+        or contents.path.is_dir()
+    ):
+        return []
+    return [
+        f"Its name ends with {contents.path.suffix}, and it is a safetensors file: A1111 and others go by the name and "
+        f"fail to unpickle it. Rename it to {printable(contents.path.stem)}.safetensors."
+    ]
+
+
 def _family(contents: Contents) -> str | None:
     if contents.container == GGUF:
         return family_of_type(contents.metadata.get("general.architecture"))
     if is_textual_inversion(contents.tensors):
         return family_of_embedding(contents.tensors)
     # The configuration first: Mistral and Qwen name their layers as Llama does.
-    return family_of_type(contents.config.get("model_type")) or family_of_model(contents.tensors)
+    by_configuration = family_of_class(contents.config.get("_class_name")) or family_of_type(
+        contents.config.get("model_type")
+    )
+    return by_configuration or family_of_model(contents.tensors)
 
 
 def _kind(contents: Contents, family: str | None) -> str | None:

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection.adapter_keys import Adapter, Shaped
-
-SD1, SD2, SDXL, MINIATURE = (
-    "Stable Diffusion 1.x",
-    "Stable Diffusion 2.x",
-    "Stable Diffusion XL",
-    "Stable Diffusion in miniature",
+from aigc_helpers.inspection.adapter_keys import Adapter, AdapterModule, Shaped
+from aigc_helpers.inspection.family_table import (
+    FAMILIES,
+    FLUX1,
+    LANGUAGE_MODELS,
+    MINIATURE,
+    MODEL_TYPES,
+    SD1,
+    SD2,
+    SDXL,
+    STABLE_DIFFUSION_3,
+    TRANSFORMER,
+    UNET_PART,
+    Family,
 )
+
 # What attn2.to_k takes in: the width of the text encoder's output, which no two generations share.
 CROSS_ATTENTION = {128: MINIATURE, 768: SD1, 1024: SD2, 2048: SDXL}
-_CROSS_ATTENTION_NAME = re.compile(r"attn2[._]to_[kv]\b")
-_LANGUAGE_MODELS = tuple(
-    (re.compile(pattern), family)
-    for pattern, family in (
-        (r"(^|[._])roberta\.", "RoBERTa"),
-        (r"(^|\.)(encoder\.)?layer\.\d+\.attention\.(self|output)\.", "BERT"),
-        (r"(^|\.)h\.\d+\.(attn|mlp)\.c_", "GPT-2"),
-        (r"(^|\.)block\.\d+\.layer\.\d+\.(SelfAttention|EncDecAttention|DenseReluDense)\.", "T5"),
-        (r"(^|\.)(text_model|vision_model)\.|(^|\.)embeddings\.token_embedding\.", "CLIP"),
-        (r"(^|\.)layers\.\d+\.mlp\.(gate|up)_proj(\.|$)", "Llama"),
-        (r"(^|\.)model\.layers\.\d+\.self_attn\.[qkvo]_proj(\.|$)", "Llama"),
-    )
-)
-_MODEL_TYPES = {"bert": "BERT", "gpt2": "GPT-2", "t5": "T5", "llama": "Llama", "clip": "CLIP", "roberta": "RoBERTa"}
-_MODEL_TYPES |= {"clip_text_model": "CLIP"}
-_DECLARED = (
-    (r"sdxl|stable-diffusion-xl", SDXL),
-    (r"sd_v?1|stable-diffusion-v1", SD1),
-    (r"sd_v?2|stable-diffusion-v2", SD2),
-)
+_CROSS_ATTENTION_NAME = re.compile(r"(^|\.)(\w+_blocks|mid_block|middle_block)\..*attn2\.to_[kv]\.")
+_BLOCK = re.compile(r"([a-z_]+?)_(\d+)_")
+_NUMBER_OF_BLOCK = re.compile(r"(blocks?|layers?|h)\.\d+\.")
+_OF_T5 = ("encoder_block_",)
+_OF_CLIP = ("encoder_layers_", "text_projection")
+_MOST_NAMED = 3  # Families in one answer; where more remain, it is not known.
 # Single files in the layout of the original Stable Diffusion repositories.
 ORIGINAL_UNET, _ORIGINAL_VAE = "model.diffusion_model.", "first_stage_model."
 ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")  # Some in OpenCLIP's layout.
+
+# What is added to a model and is no LoRA: the names that each of them has.
+_ADDED_PARTS = {
+    "ControlNet": (r"^(control_model\.|controlnet_(cond_embedding|down_blocks|mid_block|blocks|x_embedder)\.)",),
+    "IP-Adapter": (r"^(image_proj|image_proj_model)\.", r"^(ip_adapter|adapter_modules)\."),
+    "T2I-Adapter": (r"^(adapter\.)?body\.\d+\.(resnets\.\d+\.)?block1\.", r"^(adapter\.)?conv_in\."),
+}
 
 
 def family_of_model(tensors: Mapping[str, Shaped]) -> str | None:
@@ -50,14 +52,28 @@ def family_of_model(tensors: Mapping[str, Shaped]) -> str | None:
         >>> family_of_model(read_contents(install("poet")).tensors)
         'GPT-2'
     """
+    # One name for all blocks: a large model repeats each of a few dozen names for every block.
+    names = list(dict.fromkeys(_NUMBER_OF_BLOCK.sub(r"\1.0.", name) for name in tensors))
+    marked = next((family.name for family in FAMILIES if family.marks and _has_marks(family, names)), None)
+    if marked:
+        return marked
     for name, tensor in tensors.items():
         if _CROSS_ATTENTION_NAME.search(name) and name.endswith("weight") and len(tensor.shape) > 1:
             return CROSS_ATTENTION.get(tensor.shape[1])
-    return _family_of_names(tensors)
+    if any(name.startswith(ORIGINAL_UNET) for name in tensors):
+        return None  # An all-in-one file: its text encoder's family is not the model's.
+    return _language_model(names)
 
 
-def family_of_adapter(adapter: Adapter) -> str | None:
+def family_of_adapter(adapter: Adapter, declared: str | None = None) -> str | None:
     """Return the family of the models that an adapter is made for; None if its names and widths do not tell.
+
+    The names come first: each has to be one of the family's. Families that share the names are told apart by what the
+    training metadata declare and by the widths and numbers of their layers. Up to three that remain are all named.
+
+    Args:
+        adapter: of ``sort_adapter_keys``.
+        declared: what ``declared_family`` says; it only chooses among families that the layers allow.
 
     Example:
         >>> from aigc_helpers.inspection import read_contents, sort_adapter_keys
@@ -65,13 +81,41 @@ def family_of_adapter(adapter: Adapter) -> str | None:
         >>> family_of_adapter(sort_adapter_keys(read_contents(DATA / "loras" / "koala.safetensors").tensors))
         'Stable Diffusion in miniature'
     """
-    components = {module.component for module in adapter.modules}
-    for module in adapter.modules:
-        if _CROSS_ATTENTION_NAME.search(module.path) and module.sizes:
-            return CROSS_ATTENTION.get(module.sizes[1])
-    if "text_encoder_2" in components:
-        return SDXL
-    return _family_of_names(module.path for module in adapter.modules if not module.flattened)
+    encoders = [module for module in adapter.modules if module.component.startswith("text_encoder")]
+    layers = [module for module in adapter.modules if not module.component.startswith("text_encoder")]
+    if not layers:
+        return _family_of_text_encoders(encoders)
+    flat = [(_flat(module), module) for module in layers]
+    named = {
+        grammar: all(map(pattern_of(grammar).fullmatch, [name for name, _ in flat]))
+        for grammar in dict.fromkeys(family.layers for family in FAMILIES if family.layers)
+    }
+    found = [family for family in FAMILIES if named.get(family.layers) and _may_be_for(family, flat)]
+    if encoders and len(found) > 1:  # Text encoders tell apart what shares the names of what draws.
+        of_encoders = _family_of_text_encoders(encoders)
+        found = [family for family in found if family.name == of_encoders] or found
+    names = [family.name for family in found]
+    if declared in names:
+        return declared
+    names = [family.name for family in found if _has_just_as_many_blocks(family, flat)] or names
+    if names:
+        return _either(names) if len(names) <= _MOST_NAMED else None
+    return _language_model(module.path for module in layers if not module.flattened)
+
+
+def may_be_same(one: str, other: str) -> bool:
+    """Say whether two answers about the family can both be right: one may name several.
+
+    Example:
+        >>> may_be_same("FLUX.1 or Chroma", "FLUX.1"), may_be_same("FLUX.1", "FLUX.2")
+        (True, False)
+    """
+    return bool(set(re.split(r", | or ", one)) & set(re.split(r", | or ", other)))
+
+
+def family_of_class(class_name: object) -> str | None:
+    """Return the family of a model whose configuration names this class of diffusers."""
+    return next((family.name for family in FAMILIES if class_name in family.classes), None)
 
 
 def family_of_embedding(tensors: Mapping[str, Shaped]) -> str | None:
@@ -84,7 +128,7 @@ def family_of_embedding(tensors: Mapping[str, Shaped]) -> str | None:
 
 def family_of_type(model_type: object) -> str | None:
     """Return the family that a configuration's ``model_type`` or GGUF's architecture names."""
-    return _MODEL_TYPES.get(model_type, quoted(model_type).strip("'\"")) if isinstance(model_type, str) else None
+    return MODEL_TYPES.get(model_type, quoted(model_type).strip("'\"")) if isinstance(model_type, str) else None
 
 
 def declared_family(metadata: Mapping[str, str]) -> str | None:
@@ -97,21 +141,27 @@ def declared_family(metadata: Mapping[str, str]) -> str | None:
     for key in ("modelspec.architecture", "ss_base_model_version"):
         value = metadata.get(key, "").lower()
         if value and value != "none":
-            known = (family for pattern, family in _DECLARED if re.match(pattern, value))
+            known = (family.name for family in FAMILIES if family.declared and re.match(family.declared, value))
             return next(known, quoted(value).strip("'\""))
     return None
 
 
 def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | None:
     """Return which part of a model the tensors are; None if their names are of no kind known here."""
+    for part, marks in _ADDED_PARTS.items():
+        if all(any(pattern_of(mark).search(name) for name in tensors) for mark in marks):
+            return part
     beginnings = {name.partition(".")[0] for name in tensors}
+    drawing = next((row.part for row in FAMILIES if row.name == family), None)
     if any(name.startswith(ORIGINAL_UNET) for name in tensors):
-        others = (_ORIGINAL_VAE, *ORIGINAL_TEXT_ENCODERS)
-        return "full checkpoint" if any(name.startswith(others) for name in tensors) else "UNet"
+        others = (_ORIGINAL_VAE, *ORIGINAL_TEXT_ENCODERS, "text_encoders.", "vae.")
+        return "full checkpoint" if any(name.startswith(others) for name in tensors) else drawing or UNET_PART
     if {"conv_in", "down_blocks", "up_blocks"} <= beginnings:
-        return "UNet"
+        return UNET_PART
     if any(name.startswith(_ORIGINAL_VAE) for name in tensors) or _is_vae(tensors):
         return "VAE"
+    if drawing == TRANSFORMER:
+        return drawing
     if family == "CLIP" and not any(name.startswith(("vision_model.", "visual_projection.")) for name in tensors):
         return "text encoder"
     if family == "T5" and not any(name.startswith("decoder.") for name in tensors):
@@ -136,9 +186,71 @@ def _is_vae(tensors: Mapping[str, Shaped]) -> bool:
     )
 
 
-def _family_of_names(names: Iterable[str]) -> str | None:
+def _language_model(names: Iterable[str]) -> str | None:
     names = list(names)
-    for pattern, family in _LANGUAGE_MODELS:
+    for pattern, family in LANGUAGE_MODELS:
         if any(pattern.search(name) for name in names):
             return family
     return None
+
+
+def _family_of_text_encoders(modules: Sequence[AdapterModule]) -> str | None:
+    if any(module.component == "text_encoder_3" for module in modules):
+        return STABLE_DIFFUSION_3
+    second = [module for module in modules if module.component == "text_encoder_2"]
+    if second:
+        is_clip = all(_flat(module).removeprefix("text_model_").startswith(_OF_CLIP) for module in second)
+        return SDXL if is_clip else FLUX1 if all(_flat(module).startswith(_OF_T5) for module in second) else None
+    return _language_model(module.path for module in modules if not module.flattened)
+
+
+def _has_marks(family: Family, names: Sequence[str]) -> bool:
+    return all(any(pattern_of(mark).search(name) for name in names) for mark in family.marks)
+
+
+def _may_be_for(family: Family, layers: Sequence[tuple[str, AdapterModule]]) -> bool:
+    """Say whether widths and numbers of blocks, too, are the family's."""
+    width = pattern_of(f"({family.width})$")
+    for flat, module in layers:
+        sizes = module.sizes
+        if sizes is None or not sizes[1]:
+            continue
+        if family.widths and width.search(flat) and sizes[1] not in family.widths:
+            return False
+        if any(flat.endswith(end) and sizes[0] != ratio * sizes[1] for end, ratio in family.ratios.items()):
+            return False
+    return all(count <= max(family.blocks[block]) for block, count in _blocks(family, layers).items())
+
+
+def _has_just_as_many_blocks(family: Family, layers: Sequence[tuple[str, AdapterModule]]) -> bool:
+    found = _blocks(family, layers)
+    return bool(found) and all(count in family.blocks[block] for block, count in found.items())
+
+
+def _blocks(family: Family, layers: Sequence[tuple[str, AdapterModule]]) -> dict[str, int]:
+    """Return how many blocks a model must have for these layers, by what stands before the blocks' numbers."""
+    found: dict[str, int] = {}
+    for flat, _ in layers:
+        match = _BLOCK.match(flat)
+        if match and match[1] in family.blocks:
+            found[match[1]] = max(found.get(match[1], 0), int(match[2]) + 1)
+    return found
+
+
+@cache
+def pattern_of(grammar: str) -> re.Pattern[str]:
+    """Return a grammar of the table, in which ``#`` is a number, as a regular expression.
+
+    Example:
+        >>> bool(pattern_of("blocks_#_attn").fullmatch("blocks_12_attn"))
+        True
+    """
+    return re.compile(grammar.replace("#", r"\d+"))
+
+
+def _flat(module: AdapterModule) -> str:
+    return module.path.replace(".", "_")
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -23,6 +23,7 @@ from aigc_helpers.inspection import (
     AdapterModule,
     Contents,
     Strength,
+    declared_family,
     family_of_adapter,
     read_contents,
     settings_of,
@@ -33,8 +34,8 @@ from aigc_helpers.lora.names import Layers, component_of, with_dots
 from aigc_helpers.lora.refusals import refuse_other_methods, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
 
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline; the folders of a PEFT adapter for several.
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline of Stable Diffusion.
+_FOLDERS = (*COMPONENTS, "transformer")  # Of a PEFT adapter for several.
 # Settings that load code or fetch a model, if a library is given the file. Nothing here does.
 _NOT_FOLLOWED = {"auto_mapping": None, "megatron_core": "megatron.core"}
 
@@ -129,9 +130,9 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
     Raises:
         ReaderError: there is no LoRA, it is damaged or a pickle, or it holds what no LoRA layer can.
     """
-    inner = [name for name in COMPONENTS if (path / name / ADAPTER_CONFIG).is_file()]
+    inner = [name for name in _FOLDERS if (path / name / ADAPTER_CONFIG).is_file()]
     if not inner:
-        return _read_one(path, path.name if path.name in COMPONENTS else "", layers)
+        return _read_one(path, path.name if path.name in _FOLDERS else "", layers)
     parts = [_read_one(path / name, name, layers) for name in inner]
     return LoraAdapter(
         source=path,
@@ -151,9 +152,8 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
 
 
 def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
-    refuse_pickle(path.is_file() and path.suffix in _PICKLES, path)
-    contents = read_contents(path)
-    refuse_pickle(bool(contents.imports), path)
+    contents = read_contents(path)  # It runs nothing, and goes by the content: a name may mislead.
+    refuse_pickle(contents)
     if set(contents.files) != set(contents.headers):
         raise ReaderError(f"{path} is a {contents.container} file. LoRAs are read from safetensors files alone.")
     adapter = sort_adapter_keys(contents.tensors)
@@ -164,7 +164,10 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     for module in adapter.modules:
         # Beside layers that no CLIP has, an encoder that is built as CLIP's is another model's part, such as BART's.
         module.component = component or (module.component if "" in guessed else component_of(module))
-    names = with_dots(adapter.modules, layers)
+    try:
+        names = with_dots(adapter.modules, layers)
+    except ReaderError as error:
+        raise ReaderError(f"{path}: {error}") from error
     places = _places(contents)
     remarks = _remarks(contents.adapter_config)
     settings = {component: _settings(contents, component) for component in {each.component for each in adapter.modules}}
@@ -185,7 +188,7 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
         metadata=contents.metadata,
         settings=contents.adapter_config,
         said=settings,
-        family=family_of_adapter(adapter),
+        family=family_of_adapter(adapter, declared_family(contents.metadata)),
         remarks=tuple(dict.fromkeys(remarks)),
     )
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.formats import convert_torch_file
 from aigc_helpers.inspection import (
+    ADAPTER_CONFIG,
     ORIGINAL_UNET,
     Contents,
     compatibility_with,
@@ -18,7 +24,7 @@ from aigc_helpers.inspection import (
 )
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, read_adapter
 from aigc_helpers.lora.names import Layers, plain_name
-from aigc_helpers.lora.write import refuse_if_impossible, write_diffusers, write_kohya, write_peft
+from aigc_helpers.lora.write import PEFT_FILE, refuse_if_impossible, write_diffusers, write_kohya, write_peft
 
 Format = Literal["peft", "diffusers", "kohya"]
 FORMATS: tuple[Format, ...] = ("peft", "diffusers", "kohya")
@@ -76,8 +82,38 @@ def convert(source: Path, target: Path, to: Format, base: Path | None = None) ->
         raise ReaderError(f"a kohya adapter is one file, and {target} does not end with .safetensors. Name it so.")
     if to == "peft" and (target.suffix == ".safetensors" or target.is_file()):
         raise ReaderError(f"a PEFT adapter is a folder, and {target} is a file's name. Name a folder.")
-    contents = read_contents(base) if base else None
-    adapter = read_adapter(source, _layers(contents) if contents else {})
+    with _without_pickle(source) as readable:
+        return _convert(readable, source, target, to, read_contents(base) if base else None, base)
+
+
+@contextmanager
+def _without_pickle(source: Path) -> Iterator[Path]:
+    """Yield the source, or for a pickle as older releases of PEFT saved it a checked copy with the same settings.
+
+    The alphas stand in adapter_config.json: whoever converted the pickle alone would lose them.
+    """
+    if not source.is_file() and not (source / ADAPTER_CONFIG).is_file():
+        yield source
+        return
+    contents = read_contents(source)
+    pickles = [file for file in contents.files if file not in contents.headers]
+    if not contents.adapter_config or not pickles:
+        yield source
+        return
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "adapter"
+        convert_torch_file(pickles[0], folder / PEFT_FILE)
+        (folder / ADAPTER_CONFIG).write_text(json.dumps(contents.adapter_config), encoding="utf-8")
+        try:
+            yield folder
+        except ReaderError as error:
+            raise ReaderError(str(error).replace(str(folder), str(source))) from error
+
+
+def _convert(
+    readable: Path, source: Path, target: Path, to: Format, contents: Contents | None, base: Path | None
+) -> Conversion:
+    adapter = replace(read_adapter(readable, _layers(contents) if contents else {}), source=source)
     if contents:
         found = compatibility_with(adapter.sorted_keys(), contents, str(base))
         if not found.compatible:

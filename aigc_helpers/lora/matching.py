@@ -21,6 +21,7 @@ from aigc_helpers.inspection import (
     Shaped,
     compatibility_with,
     family_of_model,
+    may_be_same,
     targeted,
 )
 from aigc_helpers.lora.adapter import LoraAdapter, LoraLayer, read_adapter
@@ -164,7 +165,7 @@ def _check_compatibility(adapter: LoraAdapter, models: Mapping[str, torch.nn.Mod
         return
     here, there = adapter.family, family_of_model(contents.tensors)
     families = ""
-    if here and there and here != there and here not in found.reason:
+    if here and there and not may_be_same(here, there) and here not in found.reason:
         families = f"the adapter is for {here}, the model is {there}; "
     raise ReaderError(
         f"{adapter.source} does not fit this model: {families}{found.reason}. Load it into the model that it was "

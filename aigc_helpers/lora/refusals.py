@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import Adapter
+from aigc_helpers.formats import GGUF, HDF5, quoted
+from aigc_helpers.inspection import Adapter, Contents
+
+_TRAINED_WITH = {"LoHa": "peft.LoHaConfig", "LoKr": "peft.LoKrConfig", "OFT": "peft.OFTConfig"}
+_FLOATING = re.compile("F\\d|BF16")  # Of safetensors' dtypes.
 
 
-def refuse_pickle(is_pickle: bool, path: Path) -> None:
+def refuse_pickle(contents: Contents) -> None:
     """Refuse what torch.load would run.
 
     Raises:
         ReaderError: it is a pickle; the message names the command that checks and converts it.
     """
-    if is_pickle:
+    pickles = [file for file in contents.files if file not in contents.headers]
+    if pickles and contents.container not in (GGUF, HDF5):
+        folder = pickles[0].parent
+        # PEFT's alphas stand beside the pickle: install would take the pickle alone.
+        with_settings = f"aigc convert {folder} {folder}_safe --to peft"
         raise ReaderError(
-            f"{path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
-            f"aigc install {path}"
+            f"{contents.path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
+            f"{with_settings if contents.adapter_config else f'aigc install {pickles[0]}'}"
         )
 
 
@@ -30,13 +38,20 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
     """
     others = {method for method in adapter.methods if method not in ("LoRA", "DoRA")}
     if others:
+        names = sorted(others)
+        trained = [_TRAINED_WITH[name] for name in names if name in _TRAINED_WITH]
         raise ReaderError(
-            f"{path} is a LyCORIS {' and '.join(sorted(others))}: its update is no product of two matrices, so that a "
-            "LoRA could hold it only in part. A1111 and ComfyUI load it as it is (models/Lora, models/loras); PEFT "
-            f"trains one with peft.{'LoHaConfig' if 'LoHa' in others else 'LoKrConfig'}."
+            f"{path} is {'a LyCORIS ' if others - {'OFT'} else 'an '}{' and '.join(names)}, wholly or in part: its "
+            "update is no product of two matrices, so that a LoRA could hold it only in part. A1111 and ComfyUI load "
+            f"it as it is (models/Lora, models/loras){f'; PEFT trains one with {trained[0]}' if trained else ''}."
         )
     for module in adapter.modules:
         name = quoted(module.path)
+        if {"diff", "diff_b"} & set(module.parts):
+            raise ReaderError(
+                f"{path}: layer {name} also has a whole difference of its weight or bias (diff, diff_b), for which "
+                "PEFT, diffusers and kohya's LoRA have no name. ComfyUI loads the file as it is (models/loras)."
+            )
         if "core" in module.parts or "mid" in module.parts:
             raise ReaderError(
                 f"{path}: layer {name} is a Tucker decomposition (lora_mid), three matrices where a LoRA has two. "
@@ -51,6 +66,12 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
             raise ReaderError(
                 f"{path}: layer {name} lacks a matrix ({module.missing_part()}), so that it would change nothing. The "
                 "file is not whole: download it again, or ask its author."
+            )
+        whole = next((part for part in ("down", "up") if not _FLOATING.match(module.parts[part].dtype)), None)
+        if whole:
+            raise ReaderError(
+                f"{path}: the matrices of layer {name} are whole numbers ({quoted(module.parts[whole].dtype)[1:-1]}), "
+                "so they are quantised, and how is not known. Ask its author for the file before it was quantised."
             )
         down, up = module.parts["down"].shape, module.parts["up"].shape
         if len(down) < 2 or len(up) < 2 or down[0] != up[1]:

@@ -6,7 +6,7 @@ The tensors come out of the source as they are, one view of the mapped file each
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import replacing
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, PEFT_PREFIX, SDXL
+from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, PEFT_PREFIX, SDXL, printable
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
@@ -28,6 +28,7 @@ Read = Callable[[TensorInFile], "torch.Tensor"]
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE = "adapter_model.safetensors"
 _OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
+_MODELS = {"transformer": "a diffusion transformer, not for Stable Diffusion's UNet"}
 _KEPT_SETTINGS = (
     *("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type"),
     *("trainable_token_indices", "bias"),
@@ -62,37 +63,40 @@ def open_tensors(adapter: LoraAdapter) -> Iterator[Read]:
 
 def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
     """Write a folder as PEFT's save_pretrained does; a folder within it per component if there are several."""
-    from peft import LoraConfig
-
-    with ExitStack() as stack:
-        read = stack.enter_context(open_tensors(adapter))
-        written = []
+    with open_tensors(adapter) as read, ExitStack() as written:
+        folders = []
         for component, layers in adapter.components.items():
             # A second text encoder's names are those of a first: only the folder's name tells them apart.
             several = len(adapter.components) > 1 or component == "text_encoder_2"
-            folder = target / component if several else target
-            has_magnitudes = any("magnitude" in layer.tensors for layer in layers)
-            kept = {name: adapter.settings[name] for name in _KEPT_SETTINGS if adapter.settings.get(name)}
-            try:
-                config = LoraConfig(**settings_for(layers, use_dora=has_magnitudes) | kept, inference_mode=True)
-            except (ValueError, TypeError) as error:
-                raise ReaderError(
-                    f"{adapter.source} has a setting in {ADAPTER_CONFIG} that PEFT does not take "
-                    f"({first_line(error)}). Mend it, and convert again. Nothing was written."
-                ) from error
-            plain = {key: sorted(each) if isinstance(each, set) else each for key, each in config.to_dict().items()}
-            tensors = {}
-            for layer in layers:
-                tensors[f"{PEFT_PREFIX}{layer.path}.lora_A.weight"] = read(layer.tensors["down"])
-                tensors[f"{PEFT_PREFIX}{layer.path}.lora_B.weight"] = read(layer.tensors["up"])
-                if "magnitude" in layer.tensors:
-                    tensors[f"{PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
-            tensors |= {PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.saved_modules.items()}
-            text = json.dumps(without_empty(plain), indent=2, sort_keys=True, ensure_ascii=False)
-            stack.enter_context(replacing(folder / ADAPTER_CONFIG)).write_text(text + "\n", encoding="utf-8")
-            _save(tensors, stack.enter_context(replacing(folder / PEFT_FILE)), _carried(adapter))
-            written += [folder / PEFT_FILE, folder / ADAPTER_CONFIG]
-        return written
+            folders.append((target / component if several else target, *_peft_content(adapter, layers, read)))
+        for folder, tensors, text in folders:  # Not before the last of them is known to be possible.
+            written.enter_context(replacing(folder / ADAPTER_CONFIG)).write_text(text + "\n", encoding="utf-8")
+            _save(tensors, written.enter_context(replacing(folder / PEFT_FILE)), _carried(adapter))
+    return [folder / name for folder, *_ in folders for name in (PEFT_FILE, ADAPTER_CONFIG)]
+
+
+def _peft_content(adapter: LoraAdapter, layers: Sequence[LoraLayer], read: Read) -> tuple[dict[str, torch.Tensor], str]:
+    """Return what PEFT's two files hold for one component: the tensors by name, and the configuration."""
+    from peft import LoraConfig
+
+    has_magnitudes = any("magnitude" in layer.tensors for layer in layers)
+    kept = {name: adapter.settings[name] for name in _KEPT_SETTINGS if adapter.settings.get(name)}
+    try:
+        config = LoraConfig(**settings_for(layers, use_dora=has_magnitudes) | kept, inference_mode=True)
+    except (ValueError, TypeError) as error:
+        raise ReaderError(
+            f"{adapter.source} has a setting in {ADAPTER_CONFIG} that PEFT does not take "
+            f"({printable(first_line(error))}). Mend it, and convert again. Nothing was written."
+        ) from error
+    plain = {key: sorted(each) if isinstance(each, set) else each for key, each in config.to_dict().items()}
+    tensors = {}
+    for layer in layers:
+        tensors[f"{PEFT_PREFIX}{layer.path}.lora_A.weight"] = read(layer.tensors["down"])
+        tensors[f"{PEFT_PREFIX}{layer.path}.lora_B.weight"] = read(layer.tensors["up"])
+        if "magnitude" in layer.tensors:
+            tensors[f"{PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
+    tensors |= {PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.saved_modules.items()}
+    return tensors, json.dumps(without_empty(plain), indent=2, sort_keys=True, ensure_ascii=False)
 
 
 def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
@@ -108,7 +112,7 @@ def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
             # For a text encoder diffusers still writes its older names, and reads only them if out_proj has no LoRA.
             down, up = (
                 ("lora_A.weight", "lora_B.weight")
-                if component == "unet"
+                if component in ("unet", "transformer")
                 else ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight")
             )
             for layer in layers:
@@ -130,8 +134,16 @@ def write_kohya(adapter: LoraAdapter, target: Path, family: str | None) -> list[
     is_sdxl = family == SDXL or "text_encoder_2" in adapter.components
     with open_tensors(adapter) as read:
         tensors = {}
+        stems: dict[str, str] = {}
         for layer in adapter.layers:
             stem = kohya_name(layer.component, layer.path, is_sdxl=is_sdxl)
+            if stem in stems:
+                raise ReaderError(
+                    f"{adapter.source}: the layers {quoted(stems[stem])} and {quoted(layer.path)} would both be called "
+                    f"{quoted(stem)} by kohya, whose names have underscores for dots. Nothing was written. --to peft "
+                    "keeps them apart."
+                )
+            stems[stem] = layer.path
             down = read(layer.tensors["down"])
             tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"] = down, read(layer.tensors["up"])
             exact = (torch.tensor(layer.alpha, dtype=dtype) for dtype in (down.dtype, torch.float32, torch.float64))
@@ -150,9 +162,10 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
     Raises:
         ReaderError: a layer of another model, or a tensor that is no LoRA's.
     """
-    others = [component for component in adapter.components if component not in COMPONENTS]
+    named = (*COMPONENTS, "transformer") if to == "diffusers" else COMPONENTS
+    others = [component for component in adapter.components if component not in named]
     if others and to != "peft":
-        model = others[0] or "a model of its own, not for a pipeline"
+        model = _MODELS.get(others[0], others[0]) or "a model of its own, not for a pipeline"
         raise ReaderError(
             f"{adapter.source} is for {quoted(model)[1:-1]}. {to.capitalize()}'s format has names only for the UNet "
             "and the text encoders of Stable Diffusion. --to peft keeps it usable with PEFT."

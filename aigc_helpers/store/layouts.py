@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
-from aigc_helpers.inspection import KOHYA, MINIATURE, SD1, SD2, SDXL, Inspection
+from aigc_helpers.inspection import KOHYA, MINIATURE, SD1, SD2, SDXL, TRANSFORMER, Inspection
 from aigc_helpers.store.location import store_folder
 
 _ADAPTER, _CHECKPOINT, _EMBEDDING, _TEXT_ENCODER, _UNET, _VAE = (
@@ -45,6 +45,7 @@ LAYOUTS = {
             _EMBEDDING: "embeddings",
             _TEXT_ENCODER: "text_encoders",
             _UNET: "diffusion_models",
+            TRANSFORMER: "diffusion_models",
         },
         "",
     ),
@@ -67,6 +68,7 @@ LAYOUTS = {
             _EMBEDDING: "models/embeddings",
             _TEXT_ENCODER: "models/clip",
             _UNET: "models/diffusion_models",
+            TRANSFORMER: "models/diffusion_models",
         },
         "models/checkpoints",
     ),

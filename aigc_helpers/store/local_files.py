@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import replacing, sha256_of, writing_errors_explained
 from aigc_helpers.formats import HDF5
-from aigc_helpers.inspection import Inspection, describe
+from aigc_helpers.inspection import ADAPTER_CONFIG, Inspection, describe
 from aigc_helpers.store.layouts import folder_for, remarks_on_place, root_of
 from aigc_helpers.store.partial_file import downloads_folder
 from aigc_helpers.store.placing import check_free_space, copy_hashed, locked, move
@@ -84,6 +84,8 @@ def as_safetensors(source: Path) -> Iterator[tuple[Path, Inspection]]:
     if inspection.container not in (*_PICKLES, HDF5):
         yield source, inspection
         return
+    if inspection.adapter:
+        refuse_without_settings(source)
     downloads_folder().mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=downloads_folder()) as temporary:
         converted = Path(temporary) / f"{source.stem}.safetensors"
@@ -91,6 +93,20 @@ def as_safetensors(source: Path) -> Iterator[tuple[Path, Inspection]]:
         inspection = describe(converted)
         # The path of the source, for the messages; the other one vanishes.
         yield converted, replace(inspection, path=source, remarks=(*remarks, *inspection.remarks))
+
+
+def refuse_without_settings(pickle: Path) -> None:
+    """Refuse the pickle of a PEFT adapter on its own: its alphas stand in the settings beside it.
+
+    Raises:
+        ReaderError: the message names the command that converts both.
+    """
+    if (pickle.parent / ADAPTER_CONFIG).is_file():
+        raise ReaderError(
+            f"{pickle} is a pickle, and the settings that give the adapter its strength stand in {ADAPTER_CONFIG} "
+            f"beside it. Convert both: aigc convert {pickle.parent} {pickle.parent}_safe --to peft. Then install "
+            "that folder."
+        )
 
 
 def place(

@@ -11,7 +11,7 @@ from aigc_helpers.files import sha256_of, writing_errors_explained
 from aigc_helpers.formats import PICKLE_SUFFIXES
 from aigc_helpers.inspection import describe
 from aigc_helpers.store.layouts import folder_for, root_of
-from aigc_helpers.store.local_files import InstalledFile
+from aigc_helpers.store.local_files import InstalledFile, refuse_without_settings
 from aigc_helpers.store.placing import check_free_space, copy_hashed, locked
 
 _LEFT_OUT = PICKLE_SUFFIXES | {".py"}  # What could run code when it is loaded.
@@ -60,6 +60,7 @@ def _refuse_pickles_alone(source: Path, files: list[Path]) -> None:
     safe = {file.parent for file in files if file.suffix == ".safetensors"}
     for file in files:
         if file.suffix in PICKLE_SUFFIXES and file.parent not in safe:
+            refuse_without_settings(source / file)
             raise ReaderError(
                 f"{source / file} is a pickle, and there are no safetensors beside it. Convert it first; "
                 f"this does: aigc install {source / file}"
