@@ -204,7 +204,7 @@ def _lab(options: argparse.Namespace) -> int:
             "python workbook.py lab"
         )
     first_chapter = min(checkout.glob("chapters/00_*.ipynb")).relative_to(checkout).as_posix()
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={checkout}"]
+    command = [sys.executable, "-P", "-m", "jupyterlab", f"--ServerApp.root_dir={checkout}"]
     command.append(f"--LabApp.default_url=/lab/tree/{first_chapter}")  # The printed address leads there, too.
     # Without these, JupyterLab asks its home page for news and its package index for extensions at every start.
     command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

@@ -100,7 +100,8 @@ def _is_pair(item: Any) -> bool:  # noqa: ANN401 - whatever stands in the pickle
 
 _MARK = object()
 _OPAQUE = object()  # A value that says nothing about tensors.
-_HASHING = {"OrderedDict", "Counter", "defaultdict", "dict", "set", "frozenset"}  # Called, they hash what they are given.
+# Called, they hash what they are given.
+_HASHING = {"OrderedDict", "Counter", "defaultdict", "dict", "set", "frozenset"}
 _CONSTANTS = {
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")),
     **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8")),
