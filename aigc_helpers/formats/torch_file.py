@@ -34,7 +34,7 @@ from aigc_helpers.formats.zip_layout import ambiguity_of
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What the library raises for changed bytes: a name that is no UTF-8 is a ValueError, a short field a struct.error.
-_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error)
+ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error)
 _PICKLES_BEFORE_THE_NUMBERS = 5
 _MOST_DIMENSIONS, _LARGEST_SIZE = 64, 2**63 - 1  # torch's own limits.
 _Named = TypeVar("_Named")
@@ -208,9 +208,9 @@ def reading_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         MalformedFileError: it is damaged.
     """
     try:
-        with _LimitedFile(path) as opened_file, zipfile.ZipFile(opened_file) as archive:
+        with LimitedFile(path) as opened_file, zipfile.ZipFile(opened_file) as archive:
             yield archive
-    except _ZIP_FAULTS as error:
+    except ZIP_FAULTS as error:
         raise MalformedFileError(
             f"{path} is a zip that cannot be read ({first_line(error)}): the download stopped, or changed it. Download "
             "it again."
@@ -249,10 +249,15 @@ def _pickles_in_row(path: Path) -> Iterator[tuple[PickleProgram, bytes]]:
                 return
 
 
-class _LimitedFile(io.FileIO):
+class LimitedFile(io.FileIO):
     """A file that gives a pickle's worth at once: zipfile reads the list of members whole, however long it is."""
 
     def read(self, size: int | None = -1) -> bytes:
+        """Read as much as a file does, or refuse.
+
+        Raises:
+            BadZipFile: so much is asked for at once.
+        """
         wanted = size if size is not None and size >= 0 else os.fstat(self.fileno()).st_size - self.tell()
         if wanted > LARGEST_PICKLE:
             raise zipfile.BadZipFile("its list of members is longer than any weight file's")
