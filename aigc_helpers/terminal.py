@@ -28,7 +28,7 @@ def visible(text: str) -> str:
 def control_characters_escaped() -> Iterator[None]:
     """Let nothing that is printed rule the terminal. Standard error stays as it is, for bars of progress rule it."""
     stream = sys.stdout
-    sys.stdout = _Visible(stream)  # type: ignore[assignment]  # It does what is asked of such a stream here.
+    sys.stdout = _Visible(stream)
     try:
         yield
     finally:

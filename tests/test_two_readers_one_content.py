@@ -344,3 +344,21 @@ def test_an_ordered_dictionary_as_python_2_pickled_it_keeps_its_tensors(tmp_path
     entries = b"](](U\x01a" + tensor + b"e](U\x01b" + tensor + b"ee"
     path = zip_around(tmp_path / "model.pt", b"\x80\x02ccollections\nOrderedDict\n" + entries + b"\x85R.")
     assert sorted(read_torch_file(path, "zip").tensors) == ["a", "b"]
+
+
+def test_counts_that_sum_to_more_digits_than_python_prints_are_left_out(tmp_path: Path) -> None:
+    digits = "9" * 4_300
+    tags = f'{{"a": {{"tiger": {digits}, "cat": 3}}, "b": {{"tiger": {digits}}}}}'
+    training = inspect_saved(tmp_path, LORA, {"ss_tag_frequency": tags}).training
+    assert training["most frequent tags"] == "cat 3"
+
+
+def test_zips_as_other_programs_write_them_are_no_false_alarm(tmp_path: Path) -> None:
+    members = [("archive/data.pkl", good()), ("archive/version", b"3\n"), ("archive/水.txt", b"x")]
+    for name, packed, large in (("plain", 0, False), ("packed", 8, False), ("large", 0, True)):
+        path = tmp_path / f"{name}.pt"
+        with zipfile.ZipFile(path, "w", packed) as archive:
+            for member, content in members:
+                with archive.open(member, "w", force_zip64=large) as opened:
+                    opened.write(content)
+        assert inspect(path).container == "torch zip"

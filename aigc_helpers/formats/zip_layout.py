@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from aigc_helpers.formats.safetensors_header import quoted
 
@@ -48,7 +48,7 @@ def ambiguity_of(archive: zipfile.ZipFile) -> str | None:
     return None
 
 
-def _start_of_list(opened: BinaryIO, members: int) -> int:
+def _start_of_list(opened: IO[bytes], members: int) -> int:
     position = opened.seek(0, os.SEEK_END) - _END.size
     mark, *told, comment = _unpack(_END, opened, position)
     if mark != b"PK\x05\x06" or comment:
@@ -91,7 +91,7 @@ def _check_gap(gap: int, end: int) -> None:
         raise _FaultError(f"{gap:,} bytes in it belong to no file")
 
 
-def _end_of_file(opened: BinaryIO, member: zipfile.ZipInfo) -> int:
+def _end_of_file(opened: IO[bytes], member: zipfile.ZipInfo) -> int:
     """Return where a file ends, by what stands before it, which must be what the list says of it."""
     mark, _, flags, method, _, _, crc, packed, size, *lengths = _unpack(_LOCAL, opened, member.header_offset)
     name, extra = (opened.read(length) for length in lengths)
@@ -114,6 +114,6 @@ def _fields(extra: bytes) -> list[int]:
     return found
 
 
-def _unpack(layout: struct.Struct, opened: BinaryIO, position: int) -> tuple[Any, ...]:
+def _unpack(layout: struct.Struct, opened: IO[bytes], position: int) -> tuple[Any, ...]:
     opened.seek(max(position, 0))
     return layout.unpack(opened.read(layout.size))
