@@ -5,14 +5,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from aigc_helpers.errors import ReaderError
 
-_SUFFIX = ".part"
+if sys.platform != "win32":
+    import fcntl
+
+_SUFFIX = ".aigc-part"  # Of the hidden folders for what is not finished.
+_CLAIM = ".in-use"  # In each of them; locked as long as the process lives.
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space",
     errno.EDQUOT: "Your disk quota is used up: free some space",
@@ -44,7 +51,7 @@ def writing_errors_explained(target: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; on success it takes the target's place, on failure it vanishes.
+    """Yield a temporary path near ``target``; on success it takes the target's place, on failure it vanishes.
 
     The rename is atomic, so another process sees the old file or the new one, never a part, and a crash, a full
     disk or ``kill -9`` leaves the older good file as it was.
@@ -52,19 +59,14 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         ReaderError: the disk is full or the folder is not writable.
     """
-    with writing_errors_explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_SUFFIX)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
-            temporary.chmod(0o644)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with writing_errors_explained(target), temporary_folder(target.parent) as folder:
+        temporary = folder / target.name  # With its name, for some libraries go by the suffix.
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, target)
 
 
 @contextmanager
@@ -83,10 +85,47 @@ def replacing_files(folder: Path) -> Iterator[Path]:
                 unfinished.write_bytes(path.read_bytes())
 
 
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a hidden folder in ``parent``, on the same file system, which vanishes in the end.
+
+    After ``kill -9`` it stays; the next one who asks for such a folder in ``parent`` removes it.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_half_written(parent)
+    # Under another name until it is locked: else another process might remove it.
+    renamed = sys.platform != "win32"  # There a folder with an open file keeps its name, and cannot be removed.
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=".", suffix=_SUFFIX + "-new" * renamed))
+    try:
+        with (folder / _CLAIM).open("wb") as claim:
+            with suppress(OSError):  # Not every network's file system has locks; nothing is removed there.
+                _lock(claim)
+            if renamed:
+                folder = folder.rename(folder.with_suffix(_SUFFIX))
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_half_written(folder: Path) -> None:
-    """Delete what a killed process was writing in ``folder``; only for a folder that nobody else writes to."""
+    """Delete what killed processes were writing in ``folder``; what a living one writes is left alone."""
     for leftover in folder.glob(f".*{_SUFFIX}"):
-        leftover.unlink()
+        # Another account's, or on Windows another process's, which has it open: not ours to delete.
+        with suppress(OSError):
+            with (leftover / _CLAIM).open("rb+") as claim:
+                _lock(claim)
+            (leftover / _CLAIM).unlink()
+            shutil.rmtree(leftover)
+
+
+def _lock(opened: BinaryIO) -> None:
+    """Lock a file until it is closed, or its process ends, however that happens.
+
+    Raises:
+        OSError: another process holds the lock.
+    """
+    if sys.platform != "win32":  # There a file that is open cannot be deleted, which serves as well.
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from aigc_helpers.paths import REPOSITORY
 PACKAGE = REPOSITORY / "aigc_helpers"
 
 # Everybody may import these: they know nothing of the rest.
-EVERYWHERE = {"bounded_json", "errors", "files", "lazy", "paths", "profile", "project", "quiet"}
+EVERYWHERE = {"bounded_json", "errors", "files", "lazy", "paths", "profile", "project", "quiet", "terminal"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "bounded_json": set(),
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "project": {"errors"},
     "lazy": set(),
     "quiet": set(),
+    "terminal": set(),
     "figures": set(),
     "versions": set(),
     "compat": set(),

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import random
+import shutil
 import stat
+import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -191,3 +196,82 @@ def test_a_full_disk_leaves_the_older_bundle(
     with pytest.raises(ReaderError, match="Free some space"):
         bundle(["tiny"], stick, profile="embedded", catalog=catalog)
     assert stick.read_bytes() == before
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+def refused_by(path: Path, catalog: Path) -> str:
+    with pytest.raises(ReaderError) as caught:
+        install_bundle(path, catalog=catalog)
+    return str(caught.value)
+
+
+def test_a_bundle_damaged_anywhere_is_refused_in_a_sentence(stick: Path, catalog: Path, tmp_path: Path) -> None:
+    whole = stick.read_bytes()
+    randomly = random.Random(0)
+    store = tmp_path / "other"
+    # Its records above all: the list of members and the end, where a length or a kind of packing is changed.
+    end = whole.rindex(MANIFEST.encode()) - 60
+    places = [*range(40), *range(end, len(whole)), *(randomly.randrange(len(whole)) for _ in range(100))]
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= randomly.randrange(1, 256)
+        stick.write_bytes(changed)
+        try:
+            install_bundle(stick, catalog=catalog)
+        except ReaderError as refused:
+            assert str(stick) in str(refused) and "Traceback" not in str(refused)
+            assert [path for path in store.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+        else:
+            shutil.rmtree(store)  # A byte that says nothing, such as a date.
+
+
+def test_a_bundle_cut_anywhere_is_refused_in_a_sentence(stick: Path, catalog: Path) -> None:
+    whole = stick.read_bytes()
+    for length in (0, 1, 21, 22, 100, len(whole) // 2, len(whole) - 30, len(whole) - 1):
+        stick.write_bytes(whole[:length])
+        assert "is a damaged zip" in refused_by(stick, catalog)
+
+
+def test_a_manifest_that_names_nothing_is_refused(tmp_path: Path, catalog: Path) -> None:
+    path = tmp_path / "none.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(MANIFEST, '{"format": "aigc bundle 1", "assets": []}')
+    assert "names no asset" in refused_by(path, catalog)
+
+
+def test_a_manifest_that_names_an_asset_twice_is_refused(stick: Path, catalog: Path) -> None:
+    def doubled(text: str) -> str:
+        manifest = json.loads(text)
+        return json.dumps(manifest | {"assets": manifest["assets"] * 2})
+
+    rewrite(stick, edit=doubled)
+    refused(stick, catalog, "names tiny .embedded. twice")
+
+
+def test_a_list_of_members_as_long_as_the_disk_is_refused(tmp_path: Path, catalog: Path) -> None:
+    path = tmp_path / "sparse.zip"
+    size = 1 << 31
+    with path.open("wb") as opened:
+        opened.truncate(size)
+        opened.seek(size)
+        opened.write(b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, 1, 1, size, 0, 0))
+    assert "list of members is longer" in refused_by(path, catalog)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+def test_a_pipe_or_a_device_called_zip_is_refused_at_once(tmp_path: Path, catalog: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    (tmp_path / "zero.zip").symlink_to("/dev/zero")
+    for name in ("pipe.zip", "zero.zip"):
+        assert "is no file" in refused_by(tmp_path / name, catalog)
+
+
+def test_a_member_packed_as_aigc_bundle_never_packs_is_refused(stick: Path, catalog: Path) -> None:
+    with zipfile.ZipFile(stick) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(stick, "w", zipfile.ZIP_LZMA) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    refused(stick, catalog, "packed as aigc bundle never packs")

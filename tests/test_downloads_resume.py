@@ -75,6 +75,12 @@ def test_without_a_validator_the_file_is_fetched_from_its_beginning(tmp_path: Pa
     assert server.ranges == [None, None]
 
 
+def test_what_no_run_could_go_on_with_is_not_kept(tmp_path: Path, store: Path) -> None:
+    with FaultyServer(CONTENT, always=Fault(cut_after=100_000, headers={"ETag": None})) as server:
+        interrupt(server.url(), tmp_path / "file")
+    assert not list((store / "downloads").iterdir())
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -75,7 +75,7 @@ def test_twenty_kills_do_not_change_a_bit(tmp_path: Path) -> None:
     _assert_equal_weights(unbroken, broken)
     left, right = (read_log(folder / "run" / LOG_FILE) for folder in (unbroken, broken))
     assert left == right
-    assert not list((broken / "run").glob(".*.part")), "half-written files of killed runs are still there"
+    assert not list((broken / "run").glob(".*part")), "half-written files of killed runs are still there"
 
 
 def _assert_equal_weights(unbroken: Path, broken: Path) -> None:

@@ -107,7 +107,7 @@ def test_each_kind_has_its_folder(trees: dict[str, Path], files: Path, layout: s
     assert install_file(source, layout=layout, to=to_option).already_there
 
 
-def test_a_file_is_inspected_once_on_its_way(
+def test_a_file_is_inspected_as_it_is_given_and_as_it_was_copied(
     trees: dict[str, Path], files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
@@ -115,7 +115,8 @@ def test_a_file_is_inspected_once_on_its_way(
     monkeypatch.setattr("aigc_helpers.store.installing.load_catalog", lambda: pytest.fail("the catalog was read"))
     monkeypatch.chdir(files)
     assert install("lora.safetensors") == trees["aigc"] / "loras" / "lora.safetensors"
-    assert read == [Path("lora.safetensors")]
+    assert read[0] == Path("lora.safetensors")
+    assert [path.is_relative_to(trees["aigc"]) for path in read[1:]] == [True]
 
 
 def test_a_folder_that_is_no_such_program_is_refused(trees: dict[str, Path], files: Path, tmp_path: Path) -> None:

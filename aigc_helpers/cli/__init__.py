@@ -15,6 +15,7 @@ from aigc_helpers.colab import hide_old_torchao
 from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
 from aigc_helpers.paths import in_checkout, only_the_package_is_here
 from aigc_helpers.project import find_checkout, read_project
+from aigc_helpers.terminal import control_characters_escaped, visible
 
 # What the extra "book" of pyproject.toml brings.
 _BOOK_PACKAGES = {"bs4", "ipykernel", "jupytext", "nbclient", "nbconvert", "nbformat"}
@@ -27,8 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # A Windows console in a Western code page has no Chinese.
             stream.reconfigure(encoding="utf-8", errors="replace")
     hide_old_torchao()
+    with control_characters_escaped():
+        return _status_of(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _status_of(arguments: list[str]) -> int:
     try:
-        status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        status = _dispatch(arguments)
         sys.stdout.flush()
         return status
     except (UnknownNameError, WrongUsageError) as error:
@@ -53,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(text: str, status: int) -> int:
-    print(f"aigc: {as_typed(text, _parsers()[1])}", file=sys.stderr)
+    print(visible(f"aigc: {as_typed(text, _parsers()[1])}"), file=sys.stderr)
     return status
 
 
@@ -73,7 +79,7 @@ def _refuse_unknown(what: str, words: list[str], valid: Sequence[str]) -> None:
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
-    parser = argparse.ArgumentParser(prog="aigc", description="The AIGC workbook, from the command line.")
+    parser = _Parser(prog="aigc", description="The AIGC workbook, from the command line.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the workbook's version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -110,6 +116,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     lab.set_defaults(function=_lab)
     return parser, list(commands.choices)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Shows what was typed as it may be shown: a pattern such as * stands for names that others gave."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ANN401 - a stream, as argparse has it.
+        super()._print_message(visible(message), file)
 
 
 class _Version(argparse.Action):
@@ -204,7 +217,7 @@ def _lab(options: argparse.Namespace) -> int:
             "python workbook.py lab"
         )
     first_chapter = min(checkout.glob("chapters/00_*.ipynb")).relative_to(checkout).as_posix()
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={checkout}"]
+    command = [sys.executable, "-P", "-m", "jupyterlab", f"--ServerApp.root_dir={checkout}"]
     command.append(f"--LabApp.default_url=/lab/tree/{first_chapter}")  # The printed address leads there, too.
     # Without these, JupyterLab asks its home page for news and its package index for extensions at every start.
     command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

@@ -38,6 +38,8 @@ from aigc_helpers.formats.torch_conversion import (
     convert_torch_file as convert_torch_file,
 )
 from aigc_helpers.formats.torch_file import (
+    ZIP_FAULTS as ZIP_FAULTS,
+    LimitedFile as LimitedFile,
     TorchFile as TorchFile,
     read_torch_file as read_torch_file,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,19 +78,20 @@ def container_of(path: Path, first: bytes) -> str:
         raise NotAWeightFileError(
             f"{path} is empty: the download never began, or its disk was full. Download it again."
         )
-    if _begins_like_safetensors(first):
-        return SAFETENSORS
+    # These first: torch takes for a zip what begins as one, though it were a header of safetensors as well.
     container = next((name for beginning, name in _CONTAINERS if first.startswith(beginning)), None)
     if container:
         return container
+    if _is_tar(first):  # Before 2017 torch wrote tar archives, and still reads them, whatever else they look like.
+        raise NotAWeightFileError(f"{path} is not a weight file but a tar archive. {_UNPACK}.")
+    if _begins_like_safetensors(first):
+        return SAFETENSORS
     if first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return PICKLE
     text = first.lstrip(b"\xef\xbb\xbf" + _SPACE).lower()
     for foreign in _FOREIGN:
         if text.startswith(foreign.beginning):
             raise NotAWeightFileError(f"{path} is not a weight file but {foreign.what}. {foreign.remedy}.")
-    if first[257:262] == b"ustar":
-        raise NotAWeightFileError(f"{path} is not a weight file but a tar archive. {_UNPACK}.")
     if not first.strip(b"\x00"):
         raise NotAWeightFileError(
             f"{path} begins with {len(first)} zero bytes: its place was reserved, and the download never filled it. "
@@ -113,6 +115,14 @@ def container_of(path: Path, first: bytes) -> str:
 def _begins_like_safetensors(first: bytes) -> bool:
     # A header below 4 GB leaves the upper half of its length zero; then comes JSON. No other format begins so.
     return len(first) > 8 and first[4:8] == bytes(4) and first[8:].lstrip(_SPACE)[:1] == b"{"
+
+
+def _is_tar(first: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(first[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:  # Too short, or its checksum is another one.
+        return first[257:262] == b"ustar"
+    return True
 
 
 def _is_text(first: bytes) -> bool:

@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aigc_helpers.formats.file_kinds import GGUF
 from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
+from aigc_helpers.formats.second_reading import refuse_pickle
 
 _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9
@@ -65,6 +67,7 @@ def read_gguf(path: Path) -> GgufFile:
     """
     try:
         with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            refuse_pickle(path, GGUF, mapped[:1], opened)
             return _Reader(mapped).read()
     except (_FaultError, struct.error, UnicodeDecodeError) as error:
         fault = str(error) if isinstance(error, _FaultError) else "it is cut off, or bytes in it were changed"

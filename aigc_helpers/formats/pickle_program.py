@@ -7,7 +7,7 @@ the names that ``STACK_GLOBAL`` imports are known even where they come out of th
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,11 @@ _MOST_OPCODES = 2_000_000
 # As a dictionary's key a tuple is hashed, which no depth stops but the end of the stack. And tuples that hold the same
 # tuple twice, and so on, take a few bytes each, and for ever to hash.
 _DEEPEST_TUPLE, _LARGEST_TUPLE = 50, 200_000  # Tuples within one another; values, those of the inner ones counted in.
+# Whoever loads the pickle hashes its keys. Large integers and tuples can be chosen so that all have the same hash, and
+# then each new one is compared with all before; texts and small integers cannot.
+_MOST_CHOSEN_KEYS, _MOST_HASHED = 1_000, 2_000_000  # Keys of those kinds; values in them.
+_SMALL = 1 << 60
+_LONGEST_INTEGER = 1_024  # Bits; the states of random generators take 128.
 
 
 class UnsafePickleError(ReaderError):
@@ -80,8 +85,23 @@ def _tuple_of(items: list[Any]) -> tuple[Any, ...]:
     return _NestedTuple(items) if any(isinstance(item, tuple) for item in items) else tuple(items)
 
 
+def _named(pairs: Iterable[Any]) -> dict[str, Any]:
+    # Other keys are left out: hashing those of a hostile file may take for ever.
+    return {key: value for key, value in pairs if isinstance(key, str)}
+
+
+def _listed(arguments: tuple[Any, ...]) -> Iterator[Any]:
+    return (item for argument in arguments if isinstance(argument, (list, tuple)) for item in argument)
+
+
+def _is_pair(item: Any) -> bool:  # noqa: ANN401 - whatever stands in the pickle.
+    return isinstance(item, (list, tuple)) and len(item) == 2
+
+
 _MARK = object()
 _OPAQUE = object()  # A value that says nothing about tensors.
+# Called, they hash what they are given.
+_HASHING = {"OrderedDict", "Counter", "defaultdict", "dict", "set", "frozenset"}
 _CONSTANTS = {
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")),
     **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8")),
@@ -153,10 +173,13 @@ class _Machine:
         self._path = path
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._entries = self._chosen_keys = self._hashed = 0
         self.program = PickleProgram()
 
     def step(self, name: str, argument: Any) -> None:  # noqa: ANN401 - an opcode's argument has any type.
         if name in _CONSTANTS:
+            if isinstance(argument, int) and argument.bit_length() > _LONGEST_INTEGER:
+                raise ValueError(f"an integer of {argument.bit_length():,} bits, which no weight file has")
             self._stack.append(argument)
         elif name in _MAKERS:
             self._stack.append(_MAKERS[name]())
@@ -197,10 +220,27 @@ class _Machine:
 
     def _store(self, items: list[Any]) -> None:
         target = self._stack[-1]
+        self._entries += len(items)
+        for key in items[::2]:
+            self._count_key(key)
         if isinstance(target, dict):
-            # Other keys are left out: hashing nested tuples from a hostile file may take for ever.
-            pairs = zip(items[::2], items[1::2], strict=True)
-            target.update({key: value for key, value in pairs if isinstance(key, str)})
+            target.update(_named(zip(items[::2], items[1::2], strict=True)))
+
+    def _count_key(self, key: Any) -> None:  # noqa: ANN401 - whatever stands in the pickle.
+        if key is None or isinstance(key, (str, bytes, float)) or (isinstance(key, int) and abs(key) < _SMALL):
+            return
+        self._chosen_keys += 1
+        self._count_hashed(getattr(key, "size", len(key)) if isinstance(key, tuple) else 1)
+
+    def _count_hashed(self, count: int) -> None:
+        self._hashed += count
+        if self._chosen_keys > _MOST_CHOSEN_KEYS or self._hashed > _MOST_HASHED:
+            raise ValueError("keys without end, which take for ever to hash")
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self._stack[-1]
+        if isinstance(target, list):
+            target.extend(items)
 
     def _do_mark(self, _: None) -> None:
         self._stack.append(_MARK)
@@ -229,17 +269,19 @@ class _Machine:
         self._store(items)
 
     def _do_frozenset(self, _: None) -> None:
-        self._pop_to_mark()
+        for key in self._pop_to_mark():
+            self._count_key(key)
         self._stack.append(_OPAQUE)
 
     def _do_append(self, _: None) -> None:
-        self._pop_many(1)  # Lists hold no names of tensors.
+        self._extend(self._pop_many(1))
 
     def _do_appends(self, _: None) -> None:
-        self._pop_to_mark()
+        self._extend(self._pop_to_mark())
 
     def _do_additems(self, _: None) -> None:
-        self._pop_to_mark()
+        for key in self._pop_to_mark():
+            self._count_key(key)
 
     def _do_setitem(self, _: None) -> None:
         self._store(self._pop_many(2))
@@ -277,10 +319,21 @@ class _Machine:
 
     def _do_reduce(self, _: None) -> None:
         function, arguments = self._pop_many(2)
+        given = arguments if isinstance(arguments, tuple) else ()
+        if isinstance(function, Global) and function.name in _HASHING:
+            self._count_keys_given(given)
         ordered = function == Global("collections", "OrderedDict")
-        self._stack.append({} if ordered else Call(function, arguments))
+        # Python 2 gives the entries as a list of pairs; later Pythons store them one by one.
+        self._stack.append(_named(filter(_is_pair, _listed(given[:1]))) if ordered else Call(function, arguments))
 
     _do_newobj = _do_reduce
+
+    def _count_keys_given(self, arguments: tuple[Any, ...]) -> None:
+        # A dictionary here holds only what is named by a text, and the real one has no more than all entries so far.
+        self._count_hashed(self._entries * sum(isinstance(each, dict) for each in arguments))
+        self._count_hashed(sum(len(each) for each in arguments if isinstance(each, (list, tuple))))
+        for item in _listed(arguments):
+            self._count_key(item[0] if isinstance(item, list) and item else item)
 
     def _do_newobj_ex(self, _: None) -> None:
         function, arguments, _ = self._pop_many(3)

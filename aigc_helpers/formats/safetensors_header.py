@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 
 from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats.file_kinds import FIRST_BYTES, SAFETENSORS, NotAWeightFileError, container_of
+from aigc_helpers.formats.file_kinds import (
+    FIRST_BYTES,
+    PICKLE_SUFFIXES,
+    SAFETENSORS,
+    NotAWeightFileError,
+    container_of,
+)
+from aigc_helpers.formats.second_reading import refuse_pickle
 
 LARGEST_HEADER = 100_000_000  # Bytes; the library's own limit.
 BITS = {
@@ -78,6 +85,8 @@ def read_header(path: Path) -> SafetensorsHeader:
                 f"{path} is not a safetensors file but has the beginning of a {container} file: it was renamed. "
                 "Give it its own suffix back, and let aigc inspect look at it before any program loads it."
             )
+        opened.seek(0)
+        refuse_pickle(path, container, first, opened)
         try:
             length = _header_length(first, size)
             opened.seek(8)
@@ -86,7 +95,16 @@ def read_header(path: Path) -> SafetensorsHeader:
             _check_places(tensors, size - 8 - length)
         except _FaultError as fault:
             _refuse(path, str(fault))
-    return SafetensorsHeader(tensors, metadata, 8 + length, tuple(remarks))
+    return SafetensorsHeader(tensors, metadata, 8 + length, (*remarks, *_remarks_on_name(path)))
+
+
+def _remarks_on_name(path: Path) -> list[str]:
+    if path.suffix.lower() not in PICKLE_SUFFIXES:
+        return []
+    return [
+        f"The file is safetensors, and its name ends in {path.suffix}: programs that go by the name will not load it. "
+        f"It should be called {quoted(path.stem + '.safetensors')}, and aigc install calls it so."
+    ]
 
 
 def _refuse(path: Path, fault: str) -> NoReturn:

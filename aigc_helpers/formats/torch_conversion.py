@@ -21,7 +21,7 @@ from aigc_helpers.formats.file_kinds import FIRST_BYTES, PICKLE, ZIP, NotAWeight
 from aigc_helpers.formats.pickle_program import UnsafePickleError
 from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
 from aigc_helpers.formats.safetensors_writing import write_safetensors
-from aigc_helpers.formats.torch_file import pickles_of, read_torch_file, reading_zip
+from aigc_helpers.formats.torch_file import bounded_names, pickles_of, read_torch_file, reading_zip
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,7 @@ _ADMITTED_BESIDES = {
 }
 _MOST_NAMED = 5
 _DEEPEST = 3
+_LONGEST_SHOWN = 100  # Characters.
 # Tensors that share their memory are written once each. A file of a few bytes may name a tensor without end so.
 _MOST_GROWTH, _ALWAYS_ADMITTED = 4, 100_000_000  # Times the file's size, and bytes.
 
@@ -128,7 +129,7 @@ def _state_dict(path: Path, value: Any, remarks: list[str]) -> dict[str, torch.T
         value = value["state_dict"]
     left_out: list[str] = []
     tensors: dict[str, torch.Tensor] = {}
-    for name, tensor in _walk(value, left_out, set()):
+    for name, tensor in bounded_names(path, _walk(value, left_out, set())):
         if name in tensors:
             raise MalformedFileError(f"{path} holds two tensors that would both be called {quoted(name)}.")
         tensors[name] = tensor
@@ -154,13 +155,12 @@ def _walk(
     # A hostile file may put one dictionary into another a thousand times, and so on: each is looked at once.
     seen.add(id(value))
     for name, item in value.items() if isinstance(value, dict) else ():
-        full = f"{prefix}{name}"
         if isinstance(item, torch.Tensor) and isinstance(name, str):
-            yield full, item.detach()
+            yield prefix + name, item.detach()
         elif isinstance(item, dict) and isinstance(name, str) and depth < _DEEPEST and id(item) not in seen:
-            yield from _walk(item, left_out, seen, f"{full}.", depth + 1)
-        else:
-            left_out.append(quoted(full))
+            yield from _walk(item, left_out, seen, f"{prefix}{name}.", depth + 1)
+        else:  # Cut first: joined a million times, a name of a million letters takes for ever.
+            left_out.append(quoted(prefix[:_LONGEST_SHOWN] + str(name)[:_LONGEST_SHOWN]))
 
 
 def _some(names: list[str]) -> str:

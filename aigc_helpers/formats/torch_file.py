@@ -6,16 +6,17 @@ The pickle is read and never run. What it would import is held against a list of
 from __future__ import annotations
 
 import io
+import math
 import mmap
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aigc_helpers.errors import first_line
 from aigc_helpers.formats.file_kinds import ZIP, NotAWeightFileError
@@ -29,12 +30,14 @@ from aigc_helpers.formats.pickle_program import (
     read_program,
 )
 from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
+from aigc_helpers.formats.zip_layout import ambiguity_of
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What the library raises for changed bytes: a name that is no UTF-8 is a ValueError, a short field a struct.error.
-_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error)
-_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # The first of the pickles in torch's legacy format.
+ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error)
 _PICKLES_BEFORE_THE_NUMBERS = 5
+_MOST_DIMENSIONS, _LARGEST_SIZE = 64, 2**63 - 1  # torch's own limits.
+_Named = TypeVar("_Named")
 _STORAGES = {
     **{"FloatStorage": "F32", "DoubleStorage": "F64", "HalfStorage": "F16", "BFloat16Storage": "BF16"},
     **{"LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8"},
@@ -119,6 +122,8 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
             f"{path} is unsafe: loading it would run {names}, which no file of tensors needs. Nothing was run. Do not "
             "load it; look for the same weights as safetensors."
         )
+    if container == ZIP:
+        _refuse_ambiguous_zip(path)
     fault = next((program.fault for program in programs if program.fault), None)
     if fault:
         raise MalformedFileError(
@@ -127,9 +132,36 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
         )
     tensors: dict[str, PickledTensor] = {}
     for program in programs:
-        tensors |= dict(_tensors(program.value, set()))
+        tensors |= dict(bounded_names(path, _tensors(program.value, set())))
+    for name, tensor in tensors.items():
+        _check_shape(path, name, tensor.shape)
     kind = "torch zip" if container == ZIP else "legacy pickle"
     return TorchFile(kind, tensors, tuple(map(str, imports)))
+
+
+def bounded_names(path: Path, named: Iterable[tuple[str, _Named]]) -> Iterator[tuple[str, _Named]]:
+    """Yield the pairs: one long name before those of ten thousand tensors makes gigabytes of a small file.
+
+    Raises:
+        MalformedFileError: the names together are longer than any file's.
+    """
+    length = 0
+    for name, item in named:
+        length += len(name)
+        if length > LARGEST_PICKLE:
+            raise MalformedFileError(
+                f"{path} is no valid torch file: the names of its tensors take more than {LARGEST_PICKLE:,} "
+                "characters. Do not load it."
+            )
+        yield name, item
+
+
+def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) > _MOST_DIMENSIONS or math.prod(max(length, 1) for length in shape) > _LARGEST_SIZE:
+        raise MalformedFileError(
+            f"{path} is no valid torch file: the shape {quoted(shape[:_MOST_DIMENSIONS])} of {quoted(name)} is that of "
+            "no tensor. Download it again, as safetensors if there is a choice."
+        )
 
 
 def pickles_of(path: Path, container: str) -> Iterator[tuple[PickleProgram, bytes]]:
@@ -150,7 +182,8 @@ def pickles_of(path: Path, container: str) -> Iterator[tuple[PickleProgram, byte
 def _pickles_in_zip(path: Path) -> Iterator[tuple[PickleProgram, bytes]]:
     with reading_zip(path) as archive:
         members = archive.infolist()
-        pickles = [member for member in members if member.filename.endswith(".pkl")]
+        # torch looks for names in any case.
+        pickles = [member for member in members if member.filename.lower().endswith(".pkl")]
         if not any(member.filename.rpartition("/")[2] == "data.pkl" for member in pickles):
             _refuse_other_zip(path, members)
         left = LARGEST_PICKLE
@@ -175,13 +208,23 @@ def reading_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         MalformedFileError: it is damaged.
     """
     try:
-        with _LimitedFile(path) as opened_file, zipfile.ZipFile(opened_file) as archive:
+        with LimitedFile(path) as opened_file, zipfile.ZipFile(opened_file) as archive:
             yield archive
-    except _ZIP_FAULTS as error:
+    except ZIP_FAULTS as error:
         raise MalformedFileError(
             f"{path} is a zip that cannot be read ({first_line(error)}): the download stopped, or changed it. Download "
             "it again."
         ) from error
+
+
+def _refuse_ambiguous_zip(path: Path) -> None:
+    with reading_zip(path) as archive:
+        fault = ambiguity_of(archive)
+    if fault:
+        raise MalformedFileError(
+            f"{path} is a zip that programs read differently: {fault}. So a harmless pickle could be shown here, and "
+            "another one be run. Do not load it; look for the same weights as safetensors."
+        )
 
 
 def _refuse_other_zip(path: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -197,18 +240,24 @@ def _refuse_other_zip(path: Path, members: list[zipfile.ZipInfo]) -> None:
 def _pickles_in_row(path: Path) -> Iterator[tuple[PickleProgram, bytes]]:
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         # Mapped, so that reading stops at the file's end whatever length a pickle claims.
-        for number in range(_PICKLES_BEFORE_THE_NUMBERS):
+        # All five, whatever the first is: a program can compute torch's magic number, and nobody else can tell.
+        for _ in range(_PICKLES_BEFORE_THE_NUMBERS):
             start = mapped.tell()
             program = read_program(path, _MappedStream(mapped))
             yield program, mapped[start : mapped.tell()]
-            if number == 0 and (program.fault or program.value != _MAGIC_NUMBER):
-                return  # One pickle, and pickle.load reads no further.
+            if program.fault or mapped.tell() == len(mapped):
+                return
 
 
-class _LimitedFile(io.FileIO):
+class LimitedFile(io.FileIO):
     """A file that gives a pickle's worth at once: zipfile reads the list of members whole, however long it is."""
 
     def read(self, size: int | None = -1) -> bytes:
+        """Read as much as a file does, or refuse.
+
+        Raises:
+            BadZipFile: so much is asked for at once.
+        """
         wanted = size if size is not None and size >= 0 else os.fstat(self.fileno()).st_size - self.tell()
         if wanted > LARGEST_PICKLE:
             raise zipfile.BadZipFile("its list of members is longer than any weight file's")
@@ -242,6 +291,8 @@ def _tensors(
         tensor = _tensor(item)
         if tensor:
             yield prefix + name, tensor
+        if not isinstance(item, dict):
+            continue  # Before its name is joined, which may be long.
         # state_dict is where training programs put the weights; nobody counts it as part of the names.
         below = prefix if name == "state_dict" else f"{prefix}{name}."
         yield from _tensors(item, seen, below, depth + 1)
@@ -261,7 +312,10 @@ def _tensor(value: Any) -> PickledTensor | None:  # noqa: ANN401 - whatever stan
     kind = storage.identifier[1]
     if value.function.name == "_rebuild_tensor_v3" and len(value.arguments) > 6:
         kind = value.arguments[6]
-    if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
+    if not isinstance(shape, tuple):
+        return None
+    shape = shape[: _MOST_DIMENSIONS + 1]  # One more, for the refusal of too many.
+    if not all(type(length) is int and length >= 0 for length in shape):
         return None
     return PickledTensor(_DTYPE_NAMES.get(kind.name, kind.name) if isinstance(kind, Global) else "unknown", shape)
 

@@ -28,6 +28,7 @@ from aigc_helpers.inspection.compatibility import (
 )
 from aigc_helpers.inspection.contents import (
     ADAPTER_CONFIG as ADAPTER_CONFIG,
+    CONFIG as CONFIG,
     USUAL_NAMES as USUAL_NAMES,
     Contents as Contents,
     read_contents as read_contents,

@@ -25,8 +25,8 @@ from aigc_helpers.formats import (
 )
 from aigc_helpers.inspection.adapter_keys import Shaped
 
-ADAPTER_CONFIG = "adapter_config.json"
-_CONFIG, _PIPELINE = "config.json", "model_index.json"
+ADAPTER_CONFIG, CONFIG = "adapter_config.json", "config.json"
+_PIPELINE = "model_index.json"
 # The names that libraries look for first; a folder may also hold variants such as model.fp16.safetensors.
 USUAL_NAMES = (
     *("model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights", "pytorch_model"),
@@ -101,7 +101,7 @@ def _read_single(path: Path) -> Contents:
     _read_file(path, "", contents)
     contents.container = contents.container or SAFETENSORS
     name = path.name.lower()
-    contents.config = _read_config(path.with_name(_CONFIG))
+    contents.config = _read_config(path.with_name(CONFIG))
     if "adapter" in name:
         contents.adapter_config = _read_config(path.with_name(ADAPTER_CONFIG))
     return contents
@@ -114,7 +114,7 @@ def _read_folder(folder: Path) -> Contents:
     for path in _weight_files(folder, contents.remarks):
         _read_file(path, "", contents)
     inner = contents.container or SAFETENSORS
-    contents.config, contents.adapter_config = _read_config(folder / _CONFIG), _read_config(folder / ADAPTER_CONFIG)
+    contents.config, contents.adapter_config = _read_config(folder / CONFIG), _read_config(folder / ADAPTER_CONFIG)
     if contents.adapter_config:
         contents.container = "PEFT folder"
     else:
@@ -133,7 +133,7 @@ def _read_pipeline(folder: Path) -> Contents:
         component = folder / name
         if not component.is_dir():
             contents.remarks.append(f"{_PIPELINE} names the component {name}, and its folder is missing.")
-        elif (component / _CONFIG).is_file():  # Tokenizers and schedulers have other files, and no weights.
+        elif (component / CONFIG).is_file():  # Tokenizers and schedulers have other files, and no weights.
             for path in _weight_files(component, contents.remarks):
                 _read_file(path, name, contents)
     if not contents.files:

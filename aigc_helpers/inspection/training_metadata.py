@@ -12,6 +12,7 @@ from aigc_helpers.inspection.adapter_settings import ADAPTER_METADATA
 
 _LONGEST = 200  # Characters; a header may hold a whole training configuration in one value.
 _FREQUENT_TAGS = 8
+_LARGEST_COUNT = 1 << 63  # A number of pictures; Python refuses to print one of more than 4,300 digits.
 _WORDS = {
     "modelspec.title": "title",
     "modelspec.author": "author",
@@ -107,6 +108,6 @@ def _frequent_tags(text: str) -> str:
     counts: Counter[str] = Counter()
     for tags in folders.values() if isinstance(folders, dict) else ():
         for tag, count in tags.items() if isinstance(tags, dict) else ():
-            if type(count) is int:
+            if type(count) is int and abs(count) < _LARGEST_COUNT:
                 counts[tag.strip()] += count
     return printable(", ".join(f"{tag} {count}" for tag, count in counts.most_common(_FREQUENT_TAGS)))

@@ -121,7 +121,7 @@ def install_missing() -> list[str]:
         installed = {name: _version(name) for name in NEVER_INSTALLED}
         lines = [f"{name}=={version}\n" for name, version in installed.items() if version]
         constraints.write_text("".join(lines), encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *missing]
+        command = [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *missing]
         if subprocess.run(command).returncode:
             raise ReaderError(
                 f"pip could not install {', '.join(missing)}. Run the cell again; if it fails again, restart the "

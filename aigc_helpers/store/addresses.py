@@ -8,15 +8,14 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, write_text, writing_errors_explained
+from aigc_helpers.files import sha256_of, temporary_folder, write_text, writing_errors_explained
 from aigc_helpers.store.catalog import SourceError
 from aigc_helpers.store.layouts import LAYOUTS, OUR_OWN, root_of
 from aigc_helpers.store.local_files import InstalledFile, as_safetensors, install_file, place
-from aigc_helpers.store.local_folders import install_folder
+from aigc_helpers.store.local_folders import install_linked
 from aigc_helpers.store.location import store_folder
 from aigc_helpers.store.partial_file import address_hash, downloads_folder
 from aigc_helpers.store.placing import check_free_space, locked
@@ -168,14 +167,13 @@ def _install_repository(repository: str, revision: str | None, layout: str, to: 
         missing = [file for file in needed if not installed[file.name] and not is_cached(repository, commit, file)]
         # In the hub's cache, and in our store.
         check_free_space(downloads, 2 * sum(file.size for file in missing), repository)
-        downloads.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=downloads) as temporary:
-            folder = Path(temporary) / name
+        with temporary_folder(downloads) as temporary:
+            folder = temporary / name
             for file in needed:
                 # Each one arrives whole, so that an interrupted run goes on with the next.
                 path = installed[file.name] or fetch_file(repository, commit, file)
                 _link(path, folder / file.name)
-            return install_folder(folder, layout=layout, to=to)
+            return install_linked(folder, layout=layout, to=to)
 
 
 def _installed_copy(name: str, file: HubFile) -> Path | None:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, writing_errors_explained
+from aigc_helpers.files import sha256_of, temporary_folder, writing_errors_explained
 from aigc_helpers.paths import in_checkout
 from aigc_helpers.profile import current_profile
 from aigc_helpers.project import find_checkout
@@ -138,10 +137,10 @@ def put_in_place(asset: Asset, deliver: Callable[[Asset, list[AssetFile], Path],
         check_free_space(folder, 2 * sum(file.size for file in missing), asset.name)
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the final move is a rename within one file system.
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-            deliver(asset, missing, Path(temporary))
+        with temporary_folder(folder.parent) as temporary:
+            deliver(asset, missing, temporary)
             for file in missing:
-                move(Path(temporary) / file.name, folder / file.name)
+                move(temporary / file.name, folder / file.name)
     return missing
 
 

@@ -10,16 +10,16 @@ import hashlib
 import json
 import stat
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import IO
 
 from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
-from aigc_helpers.files import replacing, writing_errors_explained
-from aigc_helpers.formats import check_name, quoted
+from aigc_helpers.files import replacing, temporary_folder, writing_errors_explained
+from aigc_helpers.formats import ZIP_FAULTS, LimitedFile, check_name, quoted
 from aigc_helpers.profile import current_profile
 from aigc_helpers.store.assets import InstalledAsset, asset_folder, install_asset, is_bundled, put_in_place
 from aigc_helpers.store.catalog import CATALOG, Asset, AssetFile, find_asset, load_catalog
@@ -30,6 +30,7 @@ MANIFEST = "manifest.json"
 _FORMAT = "aigc bundle 1"
 _LARGEST_MANIFEST = 10_000_000  # Bytes.
 _BLOCK = 1 << 20
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, catalog: Path = CATALOG) -> list[Asset]:
@@ -82,15 +83,29 @@ def install_bundle(path: Path, *, catalog: Path = CATALOG) -> tuple[InstalledAss
         Traceback (most recent call last):
         aigc_helpers.errors.ReaderError: there is no file stick.zip.
     """
+    if not path.exists():
+        raise ReaderError(f"there is no file {path}.")
+    if not path.is_file():  # Reading a pipe or a device might never end.
+        raise ReaderError(f"{path} is no file. Name the zip that aigc bundle made.")
+    known = load_catalog(catalog)
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(LimitedFile(path))
+        except OSError as error:
+            raise ReaderError(f"{path} cannot be read ({first_line(error)}). Check its permissions.") from error
+        with _damage_explained(path):
+            archive = stack.enter_context(zipfile.ZipFile(opened))
+        members = _members(path, archive)
+        assets = _listed_assets(path, archive, members, known)
+        _compare_members(path, members, assets)
+        return _unpack(path, archive, assets)
+
+
+@contextmanager
+def _damage_explained(path: Path) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(path, archive)
-            assets = _listed_assets(path, archive, members, load_catalog(catalog))
-            _compare_members(path, members, assets)
-            return _unpack(path, archive, assets)
-    except FileNotFoundError as error:
-        raise ReaderError(f"there is no file {path}.") from error
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        yield
+    except (*ZIP_FAULTS, NotImplementedError, KeyError, IndexError, AssertionError) as error:
         raise ReaderError(
             f"{path} is a damaged zip ({first_line(error)}). Nothing was installed. Copy it to the stick again."
         ) from error
@@ -129,6 +144,8 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
             raise _refused(path, f"holds {quoted(name)} twice")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             raise _refused(path, f"holds {quoted(name)}, which is a link or a device")
+        if member.compress_type not in _PACKED:
+            raise _refused(path, f"holds {quoted(name)}, packed as aigc bundle never packs")
         members[name] = member
     return members
 
@@ -141,7 +158,7 @@ def _listed_assets(
             f"{path} was not made by aigc bundle: it has no {MANIFEST}. If there is a weight file in it, unpack it and "
             "install that file."
         )
-    with archive.open(members[MANIFEST]) as opened:
+    with _damage_explained(path), archive.open(members[MANIFEST]) as opened:
         text = opened.read(_LARGEST_MANIFEST)
     try:
         manifest = parse_json(text.decode("utf-8"))
@@ -150,6 +167,8 @@ def _listed_assets(
         entries = [(entry["name"], entry["profile"], entry["files"]) for entry in manifest["assets"]]
     except (ValueError, KeyError, TypeError) as error:
         raise _refused(path, f"has a {MANIFEST} that makes no sense ({first_line(error)})") from error
+    if not entries:
+        raise _refused(path, f"has a {MANIFEST} that names no asset")
     known = {(asset.name, asset.profile): asset for asset in catalog if not is_bundled(asset)}
     assets = []
     for name, profile, files in entries:
@@ -158,6 +177,8 @@ def _listed_assets(
             raise _refused(path, f"holds {quoted(name)} ({quoted(profile)}), which the catalog here does not have")
         if files != {file.name: {"size": file.size, "sha256": file.sha256} for file in asset.files}:
             raise _refused(path, f"holds another version of {_title(asset)} than the catalog here")
+        if asset in assets:
+            raise _refused(path, f"has a {MANIFEST} that names {_title(asset)} twice")
         assets.append(asset)
     return assets
 
@@ -178,15 +199,15 @@ def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> tuple[
     with writing_errors_explained(store):
         store.mkdir(parents=True, exist_ok=True)
         check_free_space(store, sum(asset.size for asset in assets), path.name)
-        with TemporaryDirectory(dir=store, prefix=".bundle.") as temporary:
+        with temporary_folder(store) as temporary:
             # Everything is verified before anything is in place.
             for asset in assets:
                 for file in asset.files:
-                    _extract(path, archive, _member(asset, file), file, Path(temporary))
+                    _extract(path, archive, _member(asset, file), file, temporary)
 
             def deliver(asset: Asset, missing: list[AssetFile], folder: Path) -> None:
                 for file in missing:
-                    move(Path(temporary) / _member(asset, file), folder / file.name)
+                    move(temporary / _member(asset, file), folder / file.name)
 
             for asset in assets:
                 put_in_place(asset, deliver)
@@ -197,17 +218,24 @@ def _extract(path: Path, archive: zipfile.ZipFile, name: str, file: AssetFile, f
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, left = hashlib.sha256(), file.size
-    with archive.open(name) as packed, target.open("wb") as written:
+    with _damage_explained(path):
+        packed = archive.open(name)
+    with packed, target.open("wb") as written:
         # However much the zip would give: never more than the catalog says.
-        while left and (block := packed.read(min(_BLOCK, left))):
+        while left and (block := _read(path, packed, min(_BLOCK, left))):
             digest.update(block)
             written.write(block)
             left -= len(block)
-        more = packed.read(1)
+        more = _read(path, packed, 1)
     if left or more or digest.hexdigest() != file.sha256:
         raise _refused(
             path, f"holds {quoted(name)} with other bytes: its sha256 is {digest.hexdigest()}, expected {file.sha256}"
         )
+
+
+def _read(path: Path, packed: IO[bytes], size: int) -> bytes:
+    with _damage_explained(path):
+        return packed.read(size)
 
 
 def _refused(path: Path, fault: str) -> ReaderError:

@@ -9,8 +9,8 @@ from aigc_helpers.formats import PICKLE_SUFFIXES
 from aigc_helpers.inspection import USUAL_NAMES
 from aigc_helpers.store.catalog import SourceError
 from aigc_helpers.store.hub import HubFile
+from aigc_helpers.store.model_parts import BESIDE_WEIGHTS, LICENCES
 
-_BESIDE = {".json", ".txt", ".model", ".tiktoken", ".jinja", ".md"}  # Configurations, vocabularies, the licence.
 _PIPELINE = "model_index.json"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _GIGABYTE = 1_000_000_000
@@ -49,7 +49,7 @@ def _is_needed(file: HubFile, chosen: set[tuple[str, str]]) -> bool:
         return False
     if path.suffix == ".safetensors" or file.name.endswith(".index.json"):
         return (_folder(file), _set_of(file)) in chosen and ".safetensors" in path.suffixes
-    return path.suffix in _BESIDE or path.name in ("LICENSE", "NOTICE")
+    return path.suffix in BESIDE_WEIGHTS or path.name in LICENCES
 
 
 def _folder(file: HubFile) -> str:

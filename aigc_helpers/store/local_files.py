@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import replacing, sha256_of, writing_errors_explained
-from aigc_helpers.formats import HDF5
-from aigc_helpers.inspection import ADAPTER_CONFIG, Inspection, describe
+from aigc_helpers.files import replacing, sha256_of, temporary_folder, writing_errors_explained
+from aigc_helpers.formats import GGUF, HDF5, PICKLE_SUFFIXES, SAFETENSORS
+from aigc_helpers.inspection import ADAPTER_CONFIG, CONFIG, Inspection, describe
 from aigc_helpers.store.layouts import folder_for, remarks_on_place, root_of
 from aigc_helpers.store.partial_file import downloads_folder
 from aigc_helpers.store.placing import check_free_space, copy_hashed, locked, move
 
 _PICKLES = ("torch zip", "legacy pickle")
+_SUFFIXES = {SAFETENSORS: ".safetensors", GGUF: ".gguf"}
+_FACTS = ("container", "kind", "key_format", "family", "size", "tensors", "parameters", "dtypes", "adapter")
+_OF_WEIGHTS = {*_SUFFIXES.values(), ".h5", *PICKLE_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,8 @@ def as_safetensors(source: Path) -> Iterator[tuple[Path, Inspection]]:
         return
     if inspection.adapter:
         refuse_without_settings(source)
-    downloads_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=downloads_folder()) as temporary:
-        converted = Path(temporary) / f"{source.stem}.safetensors"
+    with temporary_folder(downloads_folder()) as temporary:
+        converted = temporary / f"{source.stem}.safetensors"
         remarks = _convert(source, converted, inspection.container)
         inspection = describe(converted)
         # The path of the source, for the messages; the other one vanishes.
@@ -125,21 +127,55 @@ def place(
     Raises:
         ReaderError: as for ``install_file``.
     """
-    target = folder_for(inspection, layout, root) / path.name
+    target = folder_for(inspection, layout, root) / _name_by_content(path, inspection.container)
     with locked(f"write {target.absolute()}"), writing_errors_explained(target):
         there = target.exists()
         if there:
             digest = _compare(path, sha256_of(path), sha256)
             _refuse_other(target, sha256_of(target), digest)
         elif keep:
-            check_free_space(target.parent, path.stat().st_size, path.name)
-            with replacing(target) as temporary:
-                digest = _compare(path, copy_hashed(path, temporary), sha256)
+            digest = _copy(path, target, inspection, sha256)
         else:
             digest = _compare(path, sha256_of(path), sha256)
             move(path, target)
     remarks = (*inspection.remarks, *remarks_on_place(inspection, layout))
     return InstalledFile(target, str(inspection.kind), inspection.family, digest, there, remarks)
+
+
+def _copy(path: Path, target: Path, inspection: Inspection, sha256: str | None) -> str:
+    """Copy a file, and put the copy in place if it is still what was inspected; returns its sha256."""
+    check_free_space(target.parent, path.stat().st_size, path.name)
+    with temporary_folder(target.parent) as folder, replacing(target) as unfinished:
+        copy = folder / target.name
+        digest = _compare(path, copy_hashed(path, copy), sha256)
+        # What an inspection takes from beside the file.
+        for name in (CONFIG, ADAPTER_CONFIG):
+            if path.with_name(name).is_file():
+                copy_hashed(path.with_name(name), folder / name)
+        refuse_changed(path, inspection, describe(copy))
+        os.replace(copy, unfinished)
+    return digest
+
+
+def refuse_changed(source: Path, before: Inspection, copied: Inspection) -> None:
+    """Refuse a copy that is another file or folder than the one that was checked.
+
+    Raises:
+        ReaderError: the source was changed in between.
+    """
+    if any(getattr(before, fact) != getattr(copied, fact) for fact in _FACTS):
+        raise ReaderError(
+            f"{source} was changed while it was being copied, so the copy is not what was checked. Nothing was "
+            "installed. Wait until whatever writes it has finished, then run the same command again."
+        )
+
+
+def _name_by_content(path: Path, container: str) -> str:
+    """Return a file's name with the suffix of what it holds: programs go by the suffix, not by the content."""
+    suffix = _SUFFIXES.get(container, path.suffix)
+    if path.suffix.lower() == suffix:
+        return path.name
+    return (path.stem if path.suffix.lower() in _OF_WEIGHTS else path.name) + suffix
 
 
 def _convert(source: Path, target: Path, container: str) -> list[str]:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, writing_errors_explained
-from aigc_helpers.formats import PICKLE_SUFFIXES
-from aigc_helpers.inspection import describe
+from aigc_helpers.files import sha256_of, temporary_folder, writing_errors_explained
+from aigc_helpers.formats import PICKLE_SUFFIXES, read_header
+from aigc_helpers.inspection import Inspection, describe, printable
 from aigc_helpers.store.layouts import folder_for, root_of
-from aigc_helpers.store.local_files import InstalledFile, refuse_without_settings
+from aigc_helpers.store.local_files import InstalledFile, refuse_changed, refuse_without_settings
+from aigc_helpers.store.model_parts import is_part
 from aigc_helpers.store.placing import check_free_space, copy_hashed, locked
 
-_LEFT_OUT = PICKLE_SUFFIXES | {".py"}  # What could run code when it is loaded.
+_TO_CONVERT = PICKLE_SUFFIXES | {".h5"}
+_MOST_NAMED = 10
 
 
 def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None) -> InstalledFile:
     """Check a folder as diffusers, PEFT or transformers writes it, and copy it to where its kind belongs.
 
-    Pickles and programs beside the weights are left out.
+    Only what models consist of is copied: weights, configurations, vocabularies, texts and pictures. Pickles, programs
+    and whatever else lies beside them are left out.
 
     Args:
         source: the folder.
@@ -28,8 +30,8 @@ def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None
         to: as for ``install_file``.
 
     Raises:
-        ReaderError: the folder holds no weights, malformed ones, or only pickles; or another folder of that name lies
-            there. Nothing was changed then.
+        ReaderError: the folder holds no weights, malformed ones, only pickles, or links to what lies outside it; or
+            another folder of that name lies there. Nothing was changed then.
 
     Example:
         >>> from pathlib import Path
@@ -38,43 +40,85 @@ def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None
         Traceback (most recent call last):
         aigc_helpers.errors.ReaderError: ... was not installed: ComfyUI has no place for a folder of this kind ...
     """
+    _refuse_links(source)
+    return install_linked(source, layout=layout, to=to)
+
+
+def install_linked(source: Path, *, layout: str = "aigc", to: Path | None = None) -> InstalledFile:
+    """Do what ``install_folder`` does for a folder whose links are known: what they lead to is copied."""
     root = root_of(layout, to)
     inspection = describe(source)
     target = folder_for(inspection, layout, root) / source.resolve().name
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
     files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
-    kept = [file for file in files if file.suffix not in _LEFT_OUT]
+    kept = [file for file in files if is_part(file, _first_bytes(source / file))]
     _refuse_pickles_alone(source, files)
     with locked(f"write {target.absolute()}"), writing_errors_explained(target):
         there = target.exists()
         if there:
             _refuse_other(source, target, kept)
         else:
-            _copy(source, target, kept)
-    left_out = [str(file) for file in files if file not in kept]
-    remarks = [f"Left out, for loading it could run code: {', '.join(left_out)}."] if left_out else []
-    return InstalledFile(target, str(inspection.kind), inspection.family, None, there, (*inspection.remarks, *remarks))
+            _copy(source, target, kept, inspection)
+    remarks = (*inspection.remarks, *_remarks_on_left_out([file for file in files if file not in kept]))
+    return InstalledFile(target, str(inspection.kind), inspection.family, None, there, remarks)
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(8)
+
+
+def _remarks_on_left_out(files: list[Path]) -> list[str]:
+    if not files:
+        return []
+    named = ", ".join(printable(file.as_posix()) for file in files[:_MOST_NAMED])
+    more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
+    return [f"Left out, for loading it could run code, or it is no part of a model: {named}{more}."]
+
+
+def _refuse_links(source: Path) -> None:
+    """Refuse links to what lies outside: whoever made the folder might have the copy of a private file sent on."""
+    inside = [source.resolve()]
+    if source.resolve().parent.name == "snapshots":
+        # The hub's own cache: a folder per commit, whose files are links to the blobs beside all of them.
+        inside.append(source.resolve().parent.parent / "blobs")
+    for path in source.rglob("*"):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(folder) for folder in inside):
+            raise ReaderError(
+                f"{path} is a link to {path.resolve()}, which lies outside the folder. Nothing was installed. If you "
+                "know that file and want it copied, put it there in place of the link, then run the same command again."
+            )
+        if path.is_symlink() and path.is_dir():
+            raise ReaderError(
+                f"{path} is a link to another folder. Nothing was installed. Put that folder there in place of the "
+                "link, then run the same command again."
+            )
 
 
 def _refuse_pickles_alone(source: Path, files: list[Path]) -> None:
     safe = {file.parent for file in files if file.suffix == ".safetensors"}
     for file in files:
-        if file.suffix in PICKLE_SUFFIXES and file.parent not in safe:
-            refuse_without_settings(source / file)
+        if file.suffix.lower() in _TO_CONVERT and file.parent not in safe:
+            if file.suffix.lower() in PICKLE_SUFFIXES:
+                refuse_without_settings(source / file)
+            what = "a Keras file" if file.suffix.lower() == ".h5" else "a pickle"
             raise ReaderError(
-                f"{source / file} is a pickle, and there are no safetensors beside it. Convert it first; "
+                f"{source / file} is {what}, and there are no safetensors beside it. Convert it first; "
                 f"this does: aigc install {source / file}"
             )
 
 
-def _copy(source: Path, target: Path, files: list[Path]) -> None:
+def _copy(source: Path, target: Path, files: list[Path], inspection: Inspection) -> None:
+    """Copy the files, and put the copy in place if it is still what was inspected."""
     check_free_space(target, sum((source / file).stat().st_size for file in files), target.name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        whole = Path(temporary) / target.name
+    with temporary_folder(target.parent) as temporary:
+        whole = temporary / target.name
         for file in files:
             (whole / file).parent.mkdir(parents=True, exist_ok=True)
             copy_hashed(source / file, whole / file)
+            if file.suffix.lower() == ".safetensors":
+                read_header(whole / file)  # Also of those that were not inspected, such as variants.
+        refuse_changed(source, inspection, describe(whole))
         os.replace(whole, target)
 
 

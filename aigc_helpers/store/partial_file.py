@@ -55,6 +55,11 @@ class PartialFile:
         write_text(self._notes, json.dumps({"validator": validator, "size": size, "name": name}))
         self.path.touch()
 
+    def discard_if_useless(self) -> None:
+        """Forget what no later run could continue."""
+        if self.validator is None:
+            self.discard()
+
     def discard(self) -> None:
         """Forget all that has arrived."""
         self.path.unlink(missing_ok=True)

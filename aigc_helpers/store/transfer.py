@@ -26,6 +26,7 @@ from aigc_helpers.store.http_faults import (
 )
 from aigc_helpers.store.partial_file import PartialFile
 from aigc_helpers.store.placing import check_free_space, locked, move
+from aigc_helpers.terminal import visible
 
 _PAUSES = (0.3, 1.0, 2.0, 4.0)  # Seconds before each further try; they begin anew whenever much has arrived.
 _MUCH = 1 << 20  # Bytes.
@@ -73,7 +74,11 @@ def download(
             return target  # Another process was faster.
         partial = PartialFile(url)
         partial.path.parent.mkdir(parents=True, exist_ok=True)
-        _complete(url, partial, size, dict(headers or {}))
+        try:
+            _complete(url, partial, size, dict(headers or {}))
+        except BaseException:
+            partial.discard_if_useless()
+            raise
         _verify(url, partial, sha256, size)
         final = target / check_name(partial.name, shown(url), folders=False) if target.is_dir() else target
         move(partial.path, final)
@@ -203,7 +208,7 @@ def _page(url: str) -> DownloadError:
 def _progress_bar(partial: PartialFile, total: int | None) -> tqdm:
     somebody_watches = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(
-        desc=partial.name,
+        desc=visible(partial.name),
         total=total,
         initial=partial.held,
         unit="B",

@@ -67,8 +67,8 @@ def fetch_python_package(
         requirement = Path(scratch) / "requirements.txt"
         requirement.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
         kind = "--only-binary" if binary else "--no-binary"
-        command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", kind, name]
-        command += ["--require-hashes", "--requirement", str(requirement), "--dest"]
+        command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
+        command += [kind, name, "--require-hashes", "--requirement", str(requirement), "--dest"]
         return _fetch(command, f"{name} {version}", "pip", sha256, folder)
 
 
