@@ -10,13 +10,15 @@ from tempfile import TemporaryDirectory
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import replacing, sha256_of, writing_errors_explained
-from aigc_helpers.formats import HDF5
+from aigc_helpers.formats import GGUF, HDF5, PICKLE_SUFFIXES, SAFETENSORS
 from aigc_helpers.inspection import Inspection, describe
 from aigc_helpers.store.layouts import folder_for, remarks_on_place, root_of
 from aigc_helpers.store.partial_file import downloads_folder
 from aigc_helpers.store.placing import check_free_space, copy_hashed, locked, move
 
 _PICKLES = ("torch zip", "legacy pickle")
+_SUFFIXES = {SAFETENSORS: ".safetensors", GGUF: ".gguf"}
+_OF_WEIGHTS = {*_SUFFIXES.values(), ".h5", *PICKLE_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def place(
     Raises:
         ReaderError: as for ``install_file``.
     """
-    target = folder_for(inspection, layout, root) / path.name
+    target = folder_for(inspection, layout, root) / _name_by_content(path, inspection.container)
     with locked(f"write {target.absolute()}"), writing_errors_explained(target):
         there = target.exists()
         if there:
@@ -124,6 +126,14 @@ def place(
             move(path, target)
     remarks = (*inspection.remarks, *remarks_on_place(inspection, layout))
     return InstalledFile(target, str(inspection.kind), inspection.family, digest, there, remarks)
+
+
+def _name_by_content(path: Path, container: str) -> str:
+    """Return a file's name with the suffix of what it holds: programs go by the suffix, not by the content."""
+    suffix = _SUFFIXES.get(container, path.suffix)
+    if path.suffix.lower() == suffix:
+        return path.name
+    return (path.stem if path.suffix.lower() in _OF_WEIGHTS else path.name) + suffix
 
 
 def _convert(source: Path, target: Path, container: str) -> list[str]:
