@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aigc_helpers.store.catalog import SourceError
-from aigc_helpers.store.hub import HubFile
+from aigc_helpers.store.hub_listing import HubFile
 from aigc_helpers.store.hub_selection import needed_files
 
 
@@ -43,5 +43,5 @@ def test_a_pipeline_comes_without_the_same_weights_in_one_file() -> None:
 
 
 def test_a_component_with_two_sets_of_other_names_has_to_be_named() -> None:
-    with pytest.raises(SourceError, match="unet/a.safetensors .*, unet/b.safetensors"):
+    with pytest.raises(SourceError, match="unet/a.safetensors .*\n  hub:someone/tiny/unet/b.safetensors"):
         chosen("model_index.json", "unet/a.safetensors", "unet/b.safetensors")

@@ -129,9 +129,7 @@ def test_no_message_and_no_note_holds_a_token(tmp_path: Path, store: Path) -> No
         assert "secret" not in text and "password" not in text
 
 
-@pytest.mark.parametrize(
-    "name", ["../up.bin", "/etc/up.bin", "C:up.bin", "..\\up.bin", "NUL.bin", "a/b.bin", "up\x01.bin", "..", "up. "]
-)
+@pytest.mark.parametrize("name", ["../up.bin", "/etc/up.bin", "..\\up.bin", "a/b.bin", "up\x01.bin", "..", "up. "])
 def test_a_name_from_a_server_leads_nowhere(tmp_path: Path, name: str) -> None:
     quoted = name.replace("\\", "\\\\")
     headers = {"Content-Disposition": f'attachment; filename="{quoted}"'}

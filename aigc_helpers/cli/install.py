@@ -53,11 +53,13 @@ def _sha256(text: str) -> str:
 
 def _install(options: argparse.Namespace) -> int:
     _check_usage(options)
+    from aigc_helpers.store import without_secrets
+
     try:
         result, text = _installed(options)
     except ReaderError as error:
         if options.json:
-            print(json.dumps({"source": options.source, "refused": str(error)}, ensure_ascii=False))
+            print(json.dumps({"source": without_secrets(options.source), "refused": str(error)}, ensure_ascii=False))
         raise
     print(json.dumps(result, ensure_ascii=False) if options.json else text)
     return 0

@@ -17,7 +17,9 @@ from aigc_helpers.formats.keras_file import (
     read_keras_file as read_keras_file,
 )
 from aigc_helpers.formats.safe_names import (
+    UnstorableNameError as UnstorableNameError,
     check_name as check_name,
+    storable_name as storable_name,
 )
 from aigc_helpers.formats.safetensors_header import (
     MalformedFileError as MalformedFileError,

@@ -10,11 +10,16 @@ from aigc_helpers.formats.safetensors_header import quoted
 _LONGEST = 255  # Bytes in one part of a name, on every file system in use.
 # Windows takes these for devices in any folder and with any ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_MISLEADING = re.compile(r"[\x00-\x1f\x7f\\]")  # Controls, and a backslash, which is a slash on Windows.
+_UNSTORABLE = re.compile(r'[:*?"<>|]')  # On Windows and its file systems.
 
 
 class UnsafeNameError(ReaderError):
     """A name that would lead out of its folder, or that some system cannot store."""
+
+
+class UnstorableNameError(UnsafeNameError):
+    """A name that leads nowhere, but that some system cannot store: with a colon, for one."""
 
 
 def check_name(name: str, origin: str, *, folders: bool = True) -> str:
@@ -26,8 +31,9 @@ def check_name(name: str, origin: str, *, folders: bool = True) -> str:
         folders: whether the name may lead into folders.
 
     Raises:
-        UnsafeNameError: it is absolute, climbs with ``..``, or holds a drive letter, a device name of Windows, a
-            backslash, a control character or a part that some file system cannot store.
+        UnsafeNameError: it is absolute, climbs with ``..``, or holds a backslash or a control character.
+        UnstorableNameError: it holds a colon, as drive letters have one, a device name of Windows, or a part that some
+            file system cannot store.
 
     Example:
         >>> check_name("unet/config.json", "the listing")
@@ -37,19 +43,40 @@ def check_name(name: str, origin: str, *, folders: bool = True) -> str:
         aigc_helpers.formats.safe_names.UnsafeNameError: the listing names a file '../../.bashrc', ...
     """
     parts = name.split("/")
-    if _FORBIDDEN.search(name) or not all(_is_plain(part) for part in parts) or (len(parts) > 1 and not folders):
+    # An absolute name has an empty first part. Windows drops dots and spaces at the end: "..  " would be "..".
+    if _MISLEADING.search(name) or not all(part.strip(". ") for part in parts) or (len(parts) > 1 and not folders):
         raise UnsafeNameError(
             f"{origin} names a file {quoted(name)}, which would lead out of its folder, or is no name on some system. "
             "It was refused, and nothing was written. Do not trust this source."
         )
+    if not all(map(_is_storable, parts)):
+        raise UnstorableNameError(
+            f"{origin} names a file {quoted(name)}, which is no name on some system. It was refused, and nothing was "
+            "written. Ask its author for another name."
+        )
     return name
 
 
-def _is_plain(part: str) -> bool:
-    # An absolute name has an empty first part. Windows drops dots and spaces at the end: "..  " would be "..".
+def storable_name(name: str) -> str:
+    """Return a name without what some system cannot store, as browsers do it; where it may lead is not looked at.
+
+    Example:
+        >>> storable_name('Detail: "Tweaker".safetensors')
+        'Detail_ _Tweaker_.safetensors'
+    """
+    kept = _UNSTORABLE.sub("_", name)
+    # The end is kept, for it says what the file is.
+    stem, dot, suffix = kept.rpartition(".")
+    excess = len(kept.encode(errors="surrogatepass")) - _LONGEST
+    if excess > 0 and stem:
+        kept = stem.encode(errors="surrogatepass")[:-excess].decode(errors="ignore") + dot + suffix
+    return f"_{kept}" if _DEVICES.fullmatch(kept) else kept
+
+
+def _is_storable(part: str) -> bool:
     return (
-        part.strip(". ") != ""
+        not _UNSTORABLE.search(part)
         and part == part.rstrip(". ")
         and len(part.encode(errors="surrogatepass")) <= _LONGEST
-        and not (_DEVICES.fullmatch(part))
+        and not _DEVICES.fullmatch(part)
     )

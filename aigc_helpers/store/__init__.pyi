@@ -14,6 +14,9 @@ from aigc_helpers.store.catalog import (
     find_asset as find_asset,
     load_catalog as load_catalog,
 )
+from aigc_helpers.store.http_faults import (
+    without_secrets as without_secrets,
+)
 from aigc_helpers.store.inspecting import (
     inspect as inspect,
 )

@@ -6,13 +6,15 @@ import json
 import re
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import sha256_of, temporary_folder, write_text, writing_errors_explained
+from aigc_helpers.formats import quoted
 from aigc_helpers.store.catalog import SourceError
+from aigc_helpers.store.http_faults import without_secrets
 from aigc_helpers.store.layouts import LAYOUTS, OUR_OWN, root_of
 from aigc_helpers.store.local_files import InstalledFile, as_safetensors, install_file, place
 from aigc_helpers.store.local_folders import install_linked
@@ -22,8 +24,9 @@ from aigc_helpers.store.placing import check_free_space, locked
 from aigc_helpers.store.transfer import download
 
 if TYPE_CHECKING:
-    from aigc_helpers.store.hub import HubFile
+    from aigc_helpers.store.hub_listing import HubFile
 
+_MOST_NAMED = 5
 _HUB_ADDRESS = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@]+))?(/(?P<file>.+))?", re.IGNORECASE)
 
 
@@ -56,7 +59,8 @@ def install_address(
         return _install_url(address, layout, to, sha256)
     parts = _HUB_ADDRESS.fullmatch(address)
     if parts is None:
-        raise ReaderError(f"{address!r} is no address on the hub. They look so: hub:owner/name@revision/file")
+        printed = without_secrets(address)
+        raise ReaderError(f"{printed!r} is no address on the hub. They look so: hub:owner/name@revision/file")
     if parts["file"]:
         return _install_hub_file(parts["repository"], parts["revision"], parts["file"], sha256, layout, to)
     if sha256:
@@ -135,8 +139,13 @@ def _install_hub_file(
     from aigc_helpers.store.hub import fetch_file, list_files
 
     root = root_of(layout, to)
-    commit, files = list_files(repository, revision)
+    commit, files, left_out = list_files(repository, revision)
     listed = next((file for file in files if file.name == name), None)
+    if name in left_out:
+        raise SourceError(
+            f"{quoted(name)} of {repository} is no name on some system, so it is not installed under it. Download it "
+            "from its page under another name, then: aigc install THAT_FILE"
+        )
     if listed is None:
         raise SourceError(f"{repository} has no file {name}. It has: {', '.join(file.name for file in files[:30])}")
     if sha256 and listed.sha256 and sha256.lower() != listed.sha256:
@@ -154,11 +163,11 @@ def _install_hub_file(
 
 def _install_repository(repository: str, revision: str | None, layout: str, to: Path | None) -> InstalledFile:
     from aigc_helpers.store.hub import fetch_file, is_cached, list_files
-    from aigc_helpers.store.hub_selection import needed_files
+    from aigc_helpers.store.hub_selection import needed_files, which_file
 
+    commit, files, left_out = list_files(repository, revision)
     if layout != OUR_OWN:
-        raise ReaderError(f"{LAYOUTS[layout].program} reads single files. Name one: hub:{repository}/FILE")
-    commit, files = list_files(repository, revision)
+        raise which_file(repository, files, f"{LAYOUTS[layout].program} reads single files")
     needed = needed_files(repository, files)
     name = repository.replace("/", "--")
     downloads = downloads_folder()
@@ -173,7 +182,15 @@ def _install_repository(repository: str, revision: str | None, layout: str, to: 
                 # Each one arrives whole, so that an interrupted run goes on with the next.
                 path = installed[file.name] or fetch_file(repository, commit, file)
                 _link(path, folder / file.name)
-            return install_linked(folder, layout=layout, to=to)
+            installed_folder = install_linked(folder, layout=layout, to=to)
+    return replace(installed_folder, remarks=(*installed_folder.remarks, *_remark_on_names(left_out)))
+
+
+def _remark_on_names(left_out: list[str]) -> list[str]:
+    if not left_out:
+        return []
+    others = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
+    return [f"Left out, for it is no name on some system: {', '.join(map(quoted, left_out[:_MOST_NAMED]))}{others}."]
 
 
 def _installed_copy(name: str, file: HubFile) -> Path | None:

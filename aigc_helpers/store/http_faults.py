@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from aigc_helpers.errors import first_line
 from aigc_helpers.store.catalog import SourceError
 
 CONNECT_SECONDS, SILENCE_SECONDS = 10, 30
@@ -20,6 +20,8 @@ _STATUSES = {
     429: f"asks for fewer requests (429). Wait some minutes. {_KEPT}",
 }
 _PASSING = {408, 429, 500, 502, 503, 504}
+_NO_ADDRESS = {"InvalidURL", "InvalidSchema", "MissingSchema", "UnsupportedProtocol", "LocationValueError"}
+_NO_SOCKS = ("dependencies for SOCKS", "SOCKS proxy")  # As requests, and as httpx says it.
 _LONGEST_WAIT = 30.0  # Seconds that a server may ask for before the reader is told instead.
 
 
@@ -39,8 +41,29 @@ class DownloadError(SourceError):
 
 def shown(url: str) -> str:
     """Return an address as it may be printed: without the password or token that it may hold."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "…" if parts.query else "", ""))
+    try:
+        parts = urlsplit(url)
+        host, is_whole = _host_and_port(parts), parts.hostname is not None
+    except ValueError:
+        host, is_whole = "", False
+    if not is_whole:  # Nobody knows which part of it is a password.
+        return f"{url.partition(':')[0]}://…"
+    path = re.sub(r"[^/]*@", "…@", parts.path)
+    return urlunsplit((parts.scheme, host, path, "…" if parts.query else "", ""))
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with each address in it as it may be printed.
+
+    Example:
+        >>> without_secrets("no file at https://me:password@example.org/api/7?type=Model&token=secret")
+        'no file at https://example.org/api/7?…'
+    """
+    return re.sub(r"[A-Za-z][\w+.-]*://[^\s'\"<>]*", lambda found: shown(found[0]), text)
+
+
+def _host_and_port(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
 
 
 def status_fault(url: str, status: int, headers: Mapping[str, str]) -> DownloadError:
@@ -49,44 +72,61 @@ def status_fault(url: str, status: int, headers: Mapping[str, str]) -> DownloadE
     if status >= 500:
         reason = f"has a fault of its own ({status}). Try again later. {_KEPT}"
     asked = headers.get("Retry-After", "")
-    wait = float(asked) if asked.isdecimal() else 0.0
+    wait = float(asked) if asked.isdecimal() else 0.0  # Of too many digits: infinite.
     return DownloadError(
         f"{_host(url)} {reason}. Address: {shown(url)}", passing=status in _PASSING and wait <= _LONGEST_WAIT, wait=wait
     )
 
 
-def connection_fault(url: str, error: BaseException) -> DownloadError:
+def connection_fault(url: str, error: BaseException, *, kept: bool = True) -> DownloadError:
     """Explain a request that got no answer, or whose answer broke off.
 
     Args:
         url: what was asked for.
         error: of requests, or of the library under huggingface_hub: httpx or httpx2, by its version.
+        kept: whether the next run goes on with what has arrived.
     """
     host, names = _host(url), _names_of(error)
+    next_time = _KEPT if kept else "It lets no download go on, so run the same command again from the beginning"
+    if any(words in str(each) for words in _NO_SOCKS for each in _all_of(error)):
+        return DownloadError(
+            "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names a SOCKS proxy, and the packages for one are not installed. "
+            "Run: pip install PySocks socksio. Or name a proxy that begins with http://"
+        )
     if "ProxyError" in names:
         return DownloadError(f"the proxy did not lead to {host}. Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
     if "SSLError" in names:
         return DownloadError(
-            f"{host} could not prove who it is ({first_line(error)}). Check this machine's clock; behind a company's "
-            "proxy, REQUESTS_CA_BUNDLE names the file with its certificate"
+            f"{host} could not prove who it is ({_certificate_fault(error)}). Check this machine's clock; behind a "
+            "company's proxy, REQUESTS_CA_BUNDLE names the file with its certificate"
         )
     if "ConnectTimeout" in names:
         return DownloadError(f"{host} did not answer within {CONNECT_SECONDS} seconds. Check the connection")
     if names & {"ReadTimeout", "ReadTimeoutError"}:
-        return DownloadError(f"{host} sent nothing for {SILENCE_SECONDS} seconds. {_KEPT}", passing=True)
+        return DownloadError(f"{host} sent nothing for {SILENCE_SECONDS} seconds. {next_time}", passing=True)
     if names & {"gaierror", "NameResolutionError"}:
         return DownloadError(f"{host} cannot be found: no network, or a wrong address. Check the connection")
     if "ConnectionRefusedError" in names:
         return DownloadError(f"{host} refused the connection. Check the address and the connection")
     if "TooManyRedirects" in names:
         return DownloadError(f"{host} redirects in a circle. Check the address")
-    if names & {"InvalidURL", "InvalidSchema", "UnsupportedProtocol"}:
-        return DownloadError(f"{shown(url)} is no address, or leads to none ({first_line(error)})")
-    return DownloadError(f"the connection to {host} broke off. {_KEPT}", passing=True)
+    if names & _NO_ADDRESS or isinstance(error, ValueError):  # Python's own, of a port, of brackets, of letters.
+        # The libraries' own words have the address in full.
+        return DownloadError(f"{shown(url)} is no address, or leads to none. Check its host, its port and its spelling")
+    return DownloadError(f"the connection to {host} broke off. {next_time}", passing=True)
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+    try:
+        return _host_and_port(urlsplit(url)) or shown(url)
+    except ValueError:
+        return shown(url)
+
+
+def _certificate_fault(error: BaseException) -> str:
+    """Return what the system says of a certificate; what the libraries make of it has the address in full."""
+    of_the_system = [each for each in _all_of(error) if type(each).__module__ == "ssl"]
+    return without_secrets(str(of_the_system[-1])[:200]) if of_the_system else "its certificate was not accepted"
 
 
 def _names_of(error: BaseException) -> set[str]:
@@ -95,6 +135,10 @@ def _names_of(error: BaseException) -> set[str]:
     Names, because the libraries agree on them and on nothing else: each wraps the errors of the one below, down to the
     system's; some as the cause, some as an argument or "reason".
     """
+    return {kind.__name__ for each in _all_of(error) for kind in type(each).__mro__}
+
+
+def _all_of(error: BaseException) -> list[BaseException]:
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -102,4 +146,4 @@ def _names_of(error: BaseException) -> set[str]:
         if isinstance(each, BaseException) and each not in seen:
             seen.append(each)
             waiting += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
-    return {kind.__name__ for each in seen for kind in type(each).__mro__}
+    return seen

@@ -1,6 +1,6 @@
 """Files of a model hub's repository at a fixed commit: what it lists, and one of them in the cache, verified.
 
-All of it through huggingface_hub, so that its cache is shared with transformers and diffusers, and its settings hold:
+Files through huggingface_hub, so that its cache is shared with transformers and diffusers, and its settings hold:
 ``HF_ENDPOINT`` names a mirror, ``HF_TOKEN`` or ``hf auth login`` says who asks, ``HF_HUB_OFFLINE=1`` forbids asking.
 What it lacks stands here: every file is hashed, a large one goes on where an earlier run stopped, and each fault is one
 sentence.
@@ -9,14 +9,11 @@ sentence.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import (
-    HfApi,
     constants,
     get_hf_file_metadata,
     get_token,
@@ -27,67 +24,47 @@ from huggingface_hub import (
 from huggingface_hub.errors import (
     EntryNotFoundError,
     FileMetadataError,
-    GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
     XetDownloadError,
 )
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.hf_api import RepoFile
-from tqdm.auto import tqdm
 
 from aigc_helpers.errors import first_line
 from aigc_helpers.files import sha256_of, writing_errors_explained
 from aigc_helpers.formats import check_name
 from aigc_helpers.store.catalog import SourceError
-from aigc_helpers.store.http_faults import DownloadError, connection_fault, status_fault
+from aigc_helpers.store.http_faults import DownloadError, connection_fault, shown, status_fault, without_secrets
+from aigc_helpers.store.hub_listing import HubFile, Listing, RefusedError, read_listing
 from aigc_helpers.store.transfer import download
 
-_WORTH_CONTINUING = 10_000_000  # Bytes.
 # The root of what a request raises that got no answer: httpx's or httpx2's, by huggingface_hub's version.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _NO_HUB = (FileMetadataError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
-@dataclass(frozen=True)
-class HubFile:
-    """A file of a repository: its size in bytes, and the sha256 of a large one or git's own hash of a small one."""
-
-    name: str
-    size: int
-    sha256: str | None
-    git_blob: str | None
-
-
-class _NoBar(tqdm):
-    """Small files come and go without a word; a large one has the bar of our own download."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:  # noqa: ANN401 - whatever tqdm takes.
-        super().__init__(*arguments, **(settings | {"disable": True}))
-
-
-def list_files(repository: str, revision: str | None = None) -> tuple[str, list[HubFile]]:
+def list_files(repository: str, revision: str | None = None) -> Listing:
     """Return the commit that ``revision`` (by default the newest) stands for, and its files.
 
     Raises:
-        SourceError: the hub cannot be reached, or has no such repository or revision, or does not know who asks.
+        SourceError: the hub cannot be reached, or has no such repository or revision, or does not know who asks; or
+            what answers is no hub.
         ReaderError: a listed name would lead out of its folder.
     """
     if constants.HF_HUB_OFFLINE:
         raise _offline(repository)
-    hub = HfApi(endpoint=constants.ENDPOINT)
     with _faults_explained(repository, f"the list of files of {repository}"):
-        commit = str(hub.model_info(repository, revision=revision).sha)
-        tree = list(hub.list_repo_tree(repository, revision=commit, recursive=True))
-        return commit, [_file(entry, repository) for entry in tree if isinstance(entry, RepoFile)]
+        return read_listing(_endpoint(), repository, revision)
 
 
-def _file(entry: RepoFile, repository: str) -> HubFile:
-    name = check_name(entry.path, f"The listing of {repository}")
-    sha256 = entry.lfs.sha256 if entry.lfs else None
-    return HubFile(name, entry.size, sha256, None if sha256 else entry.blob_id)
+def _endpoint() -> str:
+    endpoint = constants.ENDPOINT
+    if not endpoint.lower().startswith(("http://", "https://")):
+        raise SourceError(
+            f"HF_ENDPOINT is {without_secrets(endpoint)!r}, which is no address: it begins with no https://. Write "
+            f"HF_ENDPOINT=https://{without_secrets(endpoint).rpartition('//')[2]}, or leave it away for huggingface.co"
+        )
+    return endpoint
 
 
 def is_cached(repository: str, commit: str, file: HubFile) -> bool:
@@ -122,24 +99,19 @@ def fetch_file(repository: str, commit: str, file: HubFile) -> Path:
 def _download(repository: str, commit: str, file: HubFile) -> Path:
     cache = Path(constants.HF_HUB_CACHE)
     with _faults_explained(repository, f"{repository}/{file.name}"), writing_errors_explained(cache):
-        url = hf_hub_url(repository, file.name, revision=commit, endpoint=constants.ENDPOINT)
+        url = hf_hub_url(repository, file.name, revision=commit, endpoint=_endpoint())
         # Asked first, and once: where no hub is, hf_hub_download knocks six times in 24 seconds, with a log line each.
         tag = get_hf_file_metadata(url, endpoint=constants.ENDPOINT).etag
-        if tag and file.sha256 and file.size > _WORTH_CONTINUING:
-            # huggingface_hub throws away what had arrived when a download fails (1.27 and 2.4 do: the partial file has
-            # a random name). Ours goes on with it, and puts it where the library looks for the content of that tag.
-            blobs = cache / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
-            blob = blobs / check_name(tag, constants.ENDPOINT, folders=False)
-            download(url, blob, size=file.size, sha256=file.sha256, headers=_sign_in())
+        if tag is None:
+            raise FileMetadataError("no ETag")
+        # huggingface_hub throws away what had arrived when a download fails (1.27 and 2.4 do: the partial file has a
+        # random name), takes whatever length comes, and asks wherever Link: rel="xet-auth" leads with the reader's
+        # token. Ours does not, and puts the file where the library looks for the content of that tag.
+        blobs = cache / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
+        blob = blobs / check_name(tag, shown(constants.ENDPOINT), folders=False)
+        download(url, blob, size=file.size, sha256=file.sha256, headers=_sign_in())
         return Path(
-            hf_hub_download(
-                repository,
-                file.name,
-                revision=commit,
-                cache_dir=cache,
-                endpoint=constants.ENDPOINT,
-                tqdm_class=_NoBar,
-            )
+            hf_hub_download(repository, file.name, revision=commit, cache_dir=cache, endpoint=constants.ENDPOINT)
         )
 
 
@@ -183,7 +155,7 @@ def _faults_explained(repository: str, what: str) -> Iterator[None]:
         yield
     except DownloadError as error:
         raise SourceError(f"the hub did not give {what}: {error}") from error
-    except (_HTTP_ERROR, EntryNotFoundError, XetDownloadError, *_NO_HUB) as error:
+    except (_HTTP_ERROR, RefusedError, EntryNotFoundError, XetDownloadError, ImportError, *_NO_HUB) as error:
         raise SourceError(f"the hub did not give {what}: {_fault(repository, error)}") from error
 
 
@@ -191,31 +163,34 @@ def _fault(repository: str, error: BaseException) -> str:
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
         return _fault(repository, error.__cause__)  # "Not in the cache" says nothing: why could it not be had?
     if isinstance(error, HfHubHTTPError):
-        return _refusal(repository, error)
+        return _refusal(repository, error.response.status_code, error.response.headers)
+    if isinstance(error, RefusedError):
+        return _refusal(repository, error.status, error.headers)
     if isinstance(error, _NO_HUB):
         return (
-            f"{constants.ENDPOINT} gave something else ({first_line(error)}). Open the address in a browser: a network "
-            "may ask you to sign in first. HF_ENDPOINT may name no hub"
+            f"{shown(constants.ENDPOINT)} gave something else ({without_secrets(first_line(error))}). Open the address "
+            "in a browser: a network may ask you to sign in first. HF_ENDPOINT may name no hub"
         )
     return str(connection_fault(constants.ENDPOINT, error))
 
 
-def _refusal(repository: str, error: HfHubHTTPError) -> str:
-    status, page = error.response.status_code, f"{constants.ENDPOINT}/{repository}"
+def _refusal(repository: str, status: int, headers: Mapping[str, str]) -> str:
+    hub, code = shown(constants.ENDPOINT), headers.get("X-Error-Code")
+    page = f"{hub}/{repository}"
     if status == 401 and get_token():
         return (
-            f"it does not accept your token (401). Make a new one at {constants.ENDPOINT}/settings/tokens and sign in: "
-            "hf auth login, or HF_TOKEN"
+            f"it does not accept your token (401). Make a new one at {hub}/settings/tokens and sign in: hf auth login, "
+            "or HF_TOKEN"
         )
-    if isinstance(error, GatedRepoError):
+    if code == "GatedRepo":
         return f"it is gated ({status}). Accept its licence at {page}, and sign in: hf auth login, or HF_TOKEN"
-    if isinstance(error, RepositoryNotFoundError):
+    if code == "RepoNotFound" or status == 401:  # The hub says 401 of whatever it does not show.
         return f"there is no such repository, or it is private ({status}). Check its name; or sign in: hf auth login"
-    if isinstance(error, RevisionNotFoundError):
+    if code == "RevisionNotFound":
         return f"there is no such revision ({status}). {page} lists its branches and commits"
-    if isinstance(error, EntryNotFoundError):
+    if code == "EntryNotFound":
         return f"there is no such file ({status}). {page}/tree/main lists those there are"
-    return str(status_fault(page, status, error.response.headers))
+    return str(status_fault(page, status, headers))
 
 
 def _offline(what: str) -> SourceError:

@@ -8,13 +8,18 @@ from pathlib import PurePosixPath
 from aigc_helpers.formats import PICKLE_SUFFIXES
 from aigc_helpers.inspection import USUAL_NAMES
 from aigc_helpers.store.catalog import SourceError
-from aigc_helpers.store.hub import HubFile
+from aigc_helpers.store.hub_listing import HubFile
 from aigc_helpers.store.model_parts import BESIDE_WEIGHTS, LICENCES
 
 _PIPELINE = "model_index.json"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
-_GIGABYTE = 1_000_000_000
-_SHOWN = 10
+_WEIGHTS = {".safetensors", ".gguf", *PICKLE_SUFFIXES}
+# llama.cpp's names of how many bits a number takes.
+_QUANTISATION = re.compile(
+    r"(?<![A-Za-z0-9])(I?Q\d(_[A-Z0-9]+)*|T?Q\d_\d|BF16|F16|F32|MXFP4(_MOE)?)(?![A-Za-z0-9])", re.I
+)
+_MEGABYTE, _GIGABYTE = 1_000_000, 1_000_000_000
+_SHOWN = 30
 
 
 def needed_files(repository: str, files: list[HubFile]) -> list[HubFile]:
@@ -37,9 +42,9 @@ def needed_files(repository: str, files: list[HubFile]) -> list[HubFile]:
         if len(usual or sets) == 1:
             chosen.add((folder, (usual or sets).pop()))
         elif not folder or pipeline:
-            raise _which(repository, [file for file in weights if _folder(file) == folder])
+            raise _several(repository, [file for file in weights if _folder(file) == folder])
     if not pipeline and not any(not folder for folder, _ in chosen):
-        raise _which(repository, weights)
+        raise _several(repository, weights)
     return [file for file in files if _is_needed(file, chosen)]
 
 
@@ -62,33 +67,34 @@ def _set_of(file: HubFile) -> str:
     return _SHARD.sub("", name.rpartition(".")[0])
 
 
+def _several(repository: str, weights: list[HubFile]) -> SourceError:
+    return which_file(repository, weights, f"{repository} holds several weight files")
+
+
 def _without_safetensors(repository: str, files: list[HubFile]) -> SourceError:
-    gguf = [file for file in files if file.name.endswith(".gguf")]
-    if gguf:
-        return SourceError(
-            f"{repository} holds GGUF files and no safetensors: {_listed(gguf)}. Nothing was downloaded. Name the one "
-            f"you want: {_command(repository, gguf[0])}"
-        )
+    if any(file.name.endswith(".gguf") for file in files):
+        return which_file(repository, files, f"{repository} holds GGUF files and no safetensors")
     pickles = [file for file in files if PurePosixPath(file.name).suffix in PICKLE_SUFFIXES]
     if pickles:
-        return SourceError(
-            f"{repository} holds no safetensors but pickles: {_listed(pickles)}. Nothing was downloaded. They are "
-            f"converted one by one: {_command(repository, pickles[0])}"
-        )
-    return SourceError(f"{repository} holds no weights that can be installed. It has: {_listed(files) or 'no file'}")
+        return which_file(repository, pickles, f"{repository} holds no safetensors but pickles, converted one by one")
+    names = ", ".join(file.name for file in files[:_SHOWN]) or "no file"
+    return SourceError(f"{repository} holds no weights that can be installed. It has: {names}")
 
 
-def _which(repository: str, weights: list[HubFile]) -> SourceError:
+def which_file(repository: str, files: list[HubFile], reason: str) -> SourceError:
+    """Say why one file has to be named, and list those there are, each as ``aigc install`` takes it."""
+    weights = [file for file in files if PurePosixPath(file.name).suffix in _WEIGHTS]
+    lines = [f"  hub:{repository}/{file.name}  ({_about(file)})" for file in weights[:_SHOWN]]
+    more = [f"  and {len(weights) - _SHOWN} more"] if len(weights) > _SHOWN else []
+    if not weights:
+        return SourceError(f"{reason}, and {repository} holds none. Nothing was downloaded")
+    command = f"aigc install hub:{repository}/{weights[0].name}"
     return SourceError(
-        f"{repository} holds several weight files: {_listed(weights)}. Nothing was downloaded. Name the one you want: "
-        f"{_command(repository, weights[0])}"
+        "\n".join([f"{reason}. Nothing was downloaded. Name the one you want: {command}", *lines, *more])
     )
 
 
-def _command(repository: str, file: HubFile) -> str:
-    return f"aigc install hub:{repository}/{file.name}"
-
-
-def _listed(files: list[HubFile]) -> str:
-    names = [f"{file.name} ({file.size / _GIGABYTE:.2f} GB)" for file in files[:_SHOWN]]
-    return ", ".join(names) + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
+def _about(file: HubFile) -> str:
+    found = _QUANTISATION.search(PurePosixPath(file.name).stem) if file.name.endswith(".gguf") else None
+    size = f"{file.size / _GIGABYTE:.2f} GB" if file.size >= _GIGABYTE else f"{file.size / _MEGABYTE:.1f} MB"
+    return f"{found[0].upper()}, {size}" if found else size

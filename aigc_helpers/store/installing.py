@@ -11,6 +11,7 @@ from aigc_helpers.store.addresses import install_address, is_address
 from aigc_helpers.store.assets import InstalledAsset, install_asset
 from aigc_helpers.store.bundles import install_bundle
 from aigc_helpers.store.catalog import load_catalog
+from aigc_helpers.store.http_faults import shown
 from aigc_helpers.store.layouts import OUR_OWN
 from aigc_helpers.store.local_files import InstalledFile, install_file
 from aigc_helpers.store.local_folders import install_folder
@@ -80,6 +81,8 @@ def install_any(
         _refuse_file_arguments(sha256, layout, "an asset of the catalog")
         profile = profile or current_profile().name
         return (InstalledAsset(name, profile, install_asset(name, profile, trusted=trusted)),)
+    if "://" in name:
+        raise WrongUsageError(f"{shown(name)} is no address to install from. Such begin with https://, http:// or hub:")
     if not path.exists():
         raise WrongUsageError(f"there is no file or folder {name}.")
     if path.is_dir():

