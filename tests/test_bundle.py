@@ -123,7 +123,7 @@ def test_no_name_leads_out_of_the_store(stick: Path, catalog: Path, name: str) -
         member = zipfile.ZipInfo("placeholder")
         member.filename = name  # ZipInfo itself would cut the name at a NUL.
         archive.writestr(member, b"escaped")
-    refused(stick, catalog, "lead out of its folder")
+    refused(stick, catalog, "lead out of its folder|no name on some system")
 
 
 @pytest.mark.parametrize(

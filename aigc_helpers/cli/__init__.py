@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
 from aigc_helpers.cli.usage import as_typed
@@ -121,8 +121,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
 class _Parser(argparse.ArgumentParser):
     """Shows what was typed as it may be shown: a pattern such as * stands for names that others gave."""
 
-    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ANN401 - a stream, as argparse has it.
-        super()._print_message(visible(message), file)
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit with status 2."""
+        super().error(visible(message))
 
 
 class _Version(argparse.Action):

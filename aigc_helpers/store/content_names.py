@@ -41,7 +41,7 @@ def _path(address: str) -> str:
 def _name_in(disposition: str) -> str:
     if len(disposition) > _LONGEST_HEADER:
         return ""
-    found = {}
+    found: dict[str, str] = {}
     for parameter in _PARAMETER.finditer(";" + disposition.partition(";")[2]):
         quoted = parameter["quoted"]
         value = parameter["plain"].strip() if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
