@@ -474,7 +474,7 @@ for name, figures in {"base": base, "base, noto": own, "LoRA": tuned}.items():
 lost = own["concept by pixels"]["mean"] - tuned["concept by pixels"]["mean"]
 expect(base["style by pixels"]["mean"], 0, 0.05, "base, asked for sepia: style right")
 expect(tuned["style by pixels"]["mean"], 0.85, 1, "LoRA: style right")
-expect(lost, -0.05, 0.1, "concepts lost against the base in its own style")
+expect(lost, -0.06, 0.12, "concepts lost against the base in its own style")
 some = {tested[place]: drawn_in_sepia[place] for place in range(0, 64, 8)}
 alt_en = "Eight concepts that the LoRA was never shown, drawn in sepia."
 show_pictures(some, alt_en, "八个 LoRA 从没见过的概念，画成了棕色。", columns=8)
