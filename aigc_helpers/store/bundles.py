@@ -18,7 +18,7 @@ from typing import IO
 
 from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
-from aigc_helpers.files import replacing, temporary_folder, writing_errors_explained
+from aigc_helpers.files import make_folder, replacing, temporary_folder, writing_errors_explained
 from aigc_helpers.formats import ZIP_FAULTS, LimitedFile, check_name, quoted
 from aigc_helpers.profile import current_profile
 from aigc_helpers.store.assets import InstalledAsset, asset_folder, install_asset, is_bundled, put_in_place
@@ -197,7 +197,7 @@ def _compare_members(path: Path, members: dict[str, zipfile.ZipInfo], assets: li
 def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> tuple[InstalledAsset, ...]:
     store = store_folder()
     with writing_errors_explained(store):
-        store.mkdir(parents=True, exist_ok=True)
+        make_folder(store)
         check_free_space(store, sum(asset.size for asset in assets), path.name)
         with temporary_folder(store) as temporary:
             # Everything is verified before anything is in place.
@@ -216,7 +216,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> tuple[
 
 def _extract(path: Path, archive: zipfile.ZipFile, name: str, file: AssetFile, folder: Path) -> None:
     target = folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     digest, left = hashlib.sha256(), file.size
     with _damage_explained(path):
         packed = archive.open(name)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, temporary_folder, writing_errors_explained
+from aigc_helpers.files import make_folder, sha256_of, temporary_folder, writing_errors_explained
 from aigc_helpers.formats import PICKLE_SUFFIXES, read_header
 from aigc_helpers.inspection import Inspection, describe, printable
 from aigc_helpers.store.layouts import folder_for, root_of
@@ -114,7 +114,7 @@ def _copy(source: Path, target: Path, files: list[Path], inspection: Inspection)
     with temporary_folder(target.parent) as temporary:
         whole = temporary / target.name
         for file in files:
-            (whole / file).parent.mkdir(parents=True, exist_ok=True)
+            make_folder((whole / file).parent)
             copy_hashed(source / file, whole / file)
             if file.suffix.lower() == ".safetensors":
                 read_header(whole / file)  # Also of those that were not inspected, such as variants.
