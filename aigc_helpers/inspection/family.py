@@ -103,6 +103,11 @@ def family_of_adapter(adapter: Adapter, declared: str | None = None) -> str | No
     return _language_model(module.path for module in layers if not module.flattened)
 
 
+def names_language_model(adapter: Adapter) -> bool:
+    """Say whether an adapter's layers are called like those of a language model."""
+    return _language_model(module.path for module in adapter.modules if not module.flattened) is not None
+
+
 def may_be_same(one: str, other: str) -> bool:
     """Say whether two answers about the family can both be right: one may name several.
 
