@@ -73,7 +73,7 @@ def read_alphas(
         ReaderError: a tensor called alpha is no single finite number.
 
     Example:
-        >>> from aigc_helpers.inspection import read_contents
+        >>> from aigc_helpers.inspection import adapter_of, read_contents
         >>> from aigc_helpers.paths import DATA
         >>> contents = read_contents(DATA / "loras" / "koala.safetensors")
         >>> modules = adapter_of(contents).modules
