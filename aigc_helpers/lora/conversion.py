@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from aigc_helpers.arguments import existing, named
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.formats import convert_torch_file
 from aigc_helpers.inspection import (
@@ -53,7 +54,7 @@ class Conversion:
     remarks: tuple[str, ...]
 
 
-def convert(source: Path, target: Path, to: Format, base: Path | None = None) -> Conversion:
+def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Conversion:
     """Convert a LoRA; every tensor keeps its bits, and every layer its alpha.
 
     Args:
@@ -67,6 +68,7 @@ def convert(source: Path, target: Path, to: Format, base: Path | None = None) ->
 
     Raises:
         UnknownNameError: there is no such format.
+        WrongUsageError: there is no such source or base.
         ReaderError: the source is no whole LoRA, is not compatible with the base, or cannot be said in that format;
             or the target is not writable, holds the source, or is a folder with other things in it. Nothing is written
             then, and what was there stays.
@@ -80,6 +82,8 @@ def convert(source: Path, target: Path, to: Format, base: Path | None = None) ->
     """
     if to not in FORMATS:
         raise UnknownNameError("LoRA format", to, FORMATS)
+    source, target = existing(source), named(target)
+    base = None if base is None else existing(base)
     if to == "kohya" and target.suffix != ".safetensors":
         raise ReaderError(f"a kohya adapter is one file, and {target} does not end with .safetensors. Name it so.")
     if to == "peft" and (target.suffix == ".safetensors" or target.is_file()):
@@ -158,7 +162,7 @@ def _remarks(adapter: LoraAdapter, to: Format, family: str | None) -> list[str]:
     if to == "kohya" and set(adapter.components) == {"text_encoder"} and family is None:
         remarks.append(
             "Nothing says whether this text encoder is Stable Diffusion 1.x's or XL's first; its names are 1.x's "
-            "(lora_te_). For XL, name the model with --base."
+            "(lora_te_). For XL, name the model as the base."
         )
     if to == "kohya" and adapter.has_magnitudes:
         remarks.append("A DoRA: ComfyUI applies its magnitudes (dora_scale); diffusers would drop them from this file.")

@@ -184,8 +184,8 @@ def write_kohya(adapter: LoraAdapter, target: Path, family: str | None) -> list[
             if stem in stems:
                 raise ReaderError(
                     f"{adapter.source}: the layers {quoted(stems[stem])} and {quoted(layer.path)} would both be called "
-                    f"{quoted(stem)} by kohya, whose names have underscores for dots. Nothing was written. --to peft "
-                    "keeps them apart."
+                    f"{quoted(stem)} by kohya, whose names have underscores for dots. Nothing was written. PEFT's "
+                    "format keeps them apart."
                 )
             stems[stem] = layer.path
             down = read(layer.tensors["down"])
@@ -212,7 +212,7 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
         model = _MODELS.get(others[0], others[0]) or "a model of its own, not for a pipeline"
         raise ReaderError(
             f"{adapter.source} is for {quoted(model)[1:-1]}. {to.capitalize()}'s format has names only for the UNet "
-            "and the text encoders of Stable Diffusion. --to peft keeps it usable with PEFT."
+            "and the text encoders of Stable Diffusion. Converted to peft, it stays usable with PEFT."
         )
     if to == "peft" and "" in adapter.components and len(adapter.components) > 1:
         raise ReaderError(
@@ -227,7 +227,7 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
     if to != "peft" and trained:
         raise ReaderError(
             f"{adapter.source} was trained with more than LoRA's matrices ({', '.join(trained)}), for which only "
-            "PEFT's format has names. Nothing was written. --to peft keeps it usable with PEFT."
+            "PEFT's format has names. Nothing was written. Converted to peft, it stays usable with PEFT."
         )
     if adapter.saved_modules and (to != "peft" or not from_peft):
         names = ", ".join(quoted(name)[1:-1] for name in list(adapter.saved_modules)[:3])

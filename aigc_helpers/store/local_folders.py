@@ -36,7 +36,8 @@ def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None
     Example:
         >>> from pathlib import Path
         >>> from aigc_helpers.paths import DATA
-        >>> install_folder(DATA / "film_adapter", layout="comfyui")
+        >>> Path("ComfyUI/models/checkpoints").mkdir(parents=True)
+        >>> install_folder(DATA / "film_adapter", layout="comfyui", to=Path("ComfyUI"))
         Traceback (most recent call last):
         aigc_helpers.errors.ReaderError: ... was not installed: ComfyUI has no place for a folder of this kind ...
     """
