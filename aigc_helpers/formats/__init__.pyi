@@ -24,6 +24,7 @@ from aigc_helpers.formats.safe_names import (
 from aigc_helpers.formats.safetensors_header import (
     MalformedFileError as MalformedFileError,
     SafetensorsHeader as SafetensorsHeader,
+    escaped as escaped,
     quoted as quoted,
     read_header as read_header,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import remove_half_written, replacing
-from aigc_helpers.formats import quoted
+from aigc_helpers.formats import escaped, quoted
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
     ADAPTER_METADATA,
@@ -211,7 +211,7 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
     if others and to != "peft":
         model = _MODELS.get(others[0], others[0]) or "a model of its own, not for a pipeline"
         raise ReaderError(
-            f"{adapter.source} is for {quoted(model)[1:-1]}. {to.capitalize()}'s format has names only for the UNet "
+            f"{adapter.source} is for {escaped(model)}. {to.capitalize()}'s format has names only for the UNet "
             "and the text encoders of Stable Diffusion. Converted to peft, it stays usable with PEFT."
         )
     if to == "peft" and "" in adapter.components and len(adapter.components) > 1:
@@ -230,7 +230,7 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
             "PEFT's format has names. Nothing was written. Converted to peft, it stays usable with PEFT."
         )
     if adapter.saved_modules and (to != "peft" or not from_peft):
-        names = ", ".join(quoted(name)[1:-1] for name in list(adapter.saved_modules)[:3])
+        names = ", ".join(escaped(name) for name in list(adapter.saved_modules)[:3])
         raise ReaderError(
             f"{adapter.source} also holds tensors that are no LoRA's ({len(adapter.saved_modules)}, the first: "
             f"{names}), and {to}'s format has no place for them. Nothing was written."
