@@ -114,13 +114,14 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     After ``kill -9`` it stays; the next one who asks for such a folder in ``parent`` removes it.
 
     Raises:
-        ReaderError: ``parent`` cannot be made.
+        ReaderError: ``parent`` cannot be made, or is not writable.
     """
     make_folder(parent)
     remove_half_written(parent)
     # Under another name until it is locked: else another process might remove it.
     renamed = sys.platform != "win32"  # There a folder with an open file keeps its name, and cannot be removed.
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=".", suffix=_SUFFIX + "-new" * renamed))
+    with writing_errors_explained(parent):
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=".", suffix=_SUFFIX + "-new" * renamed))
     try:
         with (folder / _CLAIM).open("wb") as claim:
             with suppress(OSError):  # Not every network's file system has locks; nothing is removed there.

@@ -135,10 +135,17 @@ def test_a_folder_with_something_else_in_it_is_not_replaced(to: str, other: str,
     assert names_in(parts) == before
 
 
+def test_a_file_is_not_converted_into_itself(source: Path) -> None:
+    before = source.read_bytes()
+    with pytest.raises(ReaderError, match="is, or holds, what is to be converted"):
+        convert(source, source, "diffusers")
+    assert source.read_bytes() == before
+
+
 @pytest.mark.parametrize("inner", ["", "unet"])
 def test_the_source_is_never_replaced(inner: str, parts: Path) -> None:
     before = names_in(parts)
-    with pytest.raises(ReaderError, match="holds what is to be converted"):
+    with pytest.raises(ReaderError, match="is, or holds, what is to be converted"):
         convert(parts / inner, parts, "peft")
     assert names_in(parts) == before
 

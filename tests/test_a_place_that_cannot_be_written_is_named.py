@@ -33,7 +33,7 @@ COMMANDS = {
 SLOW = {"generate", "train"}
 
 
-@pytest.fixture(params=["below a file", "read-only"])
+@pytest.fixture(params=["below a file", "read-only", "read-only and there"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place that cannot be made; the store lies there, too."""
     if request.param == "below a file":
@@ -41,6 +41,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         place = tmp_path / "file" / "place"
     else:
         place = tmp_path / "place"
+        if request.param == "read-only and there":
+            place.mkdir()
         make = os.mkdir
 
         def refuse(path: str | Path, mode: int = 0o777, **options: int) -> None:
@@ -63,14 +65,14 @@ def test_each_command_says_so_and_exits_with_1(command: str, place: Path, capsys
     assert f"aigc: could not write {place}" in message
     expected = f"{place.parent} is a file where a folder is needed" if place.parent.is_file() else "is read-only"
     assert expected in message
-    assert not place.exists()
+    assert not place.exists() or not any(place.iterdir())
 
 
 @pytest.mark.parametrize("write", [make_folder, replacing, replacing_files, temporary_folder, write_text])
 def test_each_helper_says_so(write: Callable[..., object], place: Path) -> None:
     with pytest.raises(ReaderError, match="could not write"):
         if write is make_folder:
-            make_folder(place)
+            make_folder(place / "one")
         elif write is write_text:
             write_text(place / "text", "")
         else:

@@ -13,7 +13,7 @@ from aigc_helpers.inspection.adapter_keys import (
     AdapterModule,
     sort_adapter_keys,
 )
-from aigc_helpers.inspection.adapter_settings import Strength
+from aigc_helpers.inspection.adapter_settings import Strength, is_alpha
 from aigc_helpers.inspection.contents import Contents
 from aigc_helpers.inspection.family import names_language_model
 
@@ -84,7 +84,7 @@ def read_alphas(
     wanted = {module.names["alpha"] for module in modules if "alpha" in module.names}
     for path, header in contents.headers.items():
         for name, alpha in read_numbers(path, header, wanted & header.tensors.keys()).items():
-            if alpha is None or not abs(alpha) < float("inf"):
+            if not is_alpha(alpha):
                 raise ReaderError(f"{path}: the alpha {quoted(name)} is no single finite number. Tell its author.")
             stored[name] = alpha
     return [

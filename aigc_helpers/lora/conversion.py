@@ -89,7 +89,7 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     if to == "peft" and (target.suffix == ".safetensors" or target.is_file()):
         raise ReaderError(f"a PEFT adapter is a folder, and {target} is a file's name. Name a folder.")
     if source.resolve().is_relative_to(target.resolve()):
-        raise ReaderError(f"{target} holds what is to be converted ({source}). Name another target.")
+        raise ReaderError(f"{target} is, or holds, what is to be converted ({source}). Name another target.")
     with _without_pickle(source) as readable:
         return _convert(readable, source, target, to, read_contents(base) if base else None, base)
 
