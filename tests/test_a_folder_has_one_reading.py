@@ -184,3 +184,21 @@ def test_each_file_is_opened_once_for_all_its_alphas(source: Path) -> None:
     with mock.patch.object(Path, "open", count):
         inspect(several)
     assert opened.count(several) <= 4
+
+
+def test_a_cell_that_converts_may_be_run_twice(source: Path, tmp_path: Path) -> None:
+    way = [source, tmp_path / "in_diffusers.safetensors", tmp_path / "in_peft", tmp_path / "again.safetensors"]
+    for _ in range(2):
+        for start, end, to in zip(way[:-1], way[1:], ("diffusers", "peft", "kohya"), strict=True):
+            convert(start, end, to)
+    assert inspect(way[-1]).adapter == inspect(source).adapter
+
+
+def test_what_would_have_two_readings_is_not_written(tmp_path: Path) -> None:
+    def pair(stem: str) -> dict[str, np.ndarray]:
+        return {f"{stem}.lora_A.weight": np.ones((4, 8), "f4"), f"{stem}.lora_B.weight": np.ones((8, 4), "f4")}
+
+    save_file(pair(f"unet.{UNET_LINEAR}") | pair("decoder.layers.0.fc1"), tmp_path / "mixed.safetensors")
+    with pytest.raises(ReaderError, match="for unet and for a model of its own as well"):
+        convert(tmp_path / "mixed.safetensors", tmp_path / "new", "peft")
+    assert not (tmp_path / "new").exists()
