@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from aigc_helpers.arguments import check_seed
 from aigc_helpers.errors import UnknownNameError, WrongUsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
     scale: float = 1.0,
     **picture_settings: Any,  # noqa: ANN401
 ) -> list[Image]: ...
@@ -33,7 +34,7 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
     scale: float = 1.0,
 ) -> list[str]: ...
 
@@ -44,7 +45,7 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
     scale: float = 1.0,
     **picture_settings: Any,
 ) -> list[Image] | list[str]:
@@ -62,7 +63,7 @@ def generate(
 
     Raises:
         UnknownNameError: no model of that name draws or writes.
-        WrongUsageError: settings for pictures were given to the poet.
+        WrongUsageError: settings for pictures were given to the poet, a scale without a LoRA, or a seed that is none.
         ReaderError: the model is missing or altered, the LoRA is not for it, or the prompt holds what it cannot read.
 
     Example:
@@ -71,12 +72,18 @@ def generate(
     """
     if model not in MODELS:
         raise UnknownNameError("model", model, MODELS)
+    if model == "poet" and picture_settings:
+        raise WrongUsageError(
+            f"{', '.join(picture_settings)} can only be used for pictures (model sd). The poet takes a prompt, a "
+            "count, a seed, and a LoRA with its scale."
+        )
+    if scale != 1 and lora is None:
+        raise WrongUsageError("a scale says how much of a LoRA to add: name the LoRA, or leave the scale out.")
+    check_seed(seed)
     if model == "sd":
         from aigc_helpers.images import draw
 
         return draw(prompt, count=count, seed=seed, lora=lora, scale=scale, **picture_settings)
-    if picture_settings:
-        raise WrongUsageError(f"{', '.join(picture_settings)} can only be used for pictures (model sd).")
     from aigc_helpers.text import write_poems
 
     return write_poems(prompt, count, seed, lora, scale)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from aigc_helpers.bounded_json import parse_json, texts_in
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection.adapter_keys import COMPONENTS
+from aigc_helpers.inspection.adapter_keys import PIPELINE_COMPONENTS
 from aigc_helpers.inspection.contents import Contents
 from aigc_helpers.inspection.patterns import first_matches, is_plain
 
@@ -62,6 +62,7 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
         >>> settings["r"], settings["lora_alpha"]
         (8, 16)
     """
+    contents = contents.part(component)
     if contents.adapter_config:
         return contents.adapter_config
     text = contents.metadata.get(ADAPTER_METADATA, "{}")
@@ -78,7 +79,7 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
             "stand there. Tell its author."
         )
     # save_lora_weights puts the component before each setting, save_lora_adapter does not.
-    if any(key.partition(".")[0] in COMPONENTS for key in settings):
+    if any(key.partition(".")[0] in PIPELINE_COMPONENTS for key in settings):
         prefix = f"{component}."
         return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
     return settings
@@ -109,12 +110,17 @@ def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object)
             raise ReaderError(
                 f"{source} says that a rank is {quoted(rank)}: it must be a whole number above 0. Mend it."
             )
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not abs(alpha) < 1e300:
+        if not is_alpha(alpha):
             raise ReaderError(
                 f"{source} says that alpha is {quoted(alpha)}, which is no number. Mend it or train again."
             )
         found[name] = Strength(rank, float(alpha) * rank**0.5 if settings.get("use_rslora") else float(alpha))
     return found
+
+
+def is_alpha(value: object) -> TypeGuard[float]:
+    """Say whether a value is a number, neither NaN nor infinite nor too large to be multiplied."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def changes_base(initial: object) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from aigc_helpers.arguments import check_scale, existing
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora.matching import MatchedLayer, match
 from aigc_helpers.lora.models import models_of, plain_layer, plain_state, weight_of
@@ -78,7 +79,7 @@ class Merged:
         self.undo()
 
 
-def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float = 1.0) -> Merged:
+def merge(target: DiffusionPipeline | torch.nn.Module, path: str | Path, scale: float = 1.0) -> Merged:
     """Add a LoRA to the weights of a model, in float32, and round to the weights' own dtype once.
 
     Warns if rounding takes more than a tenth of what a layer was to get: merge into a copy in float32 then, or keep the
@@ -101,7 +102,9 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float 
         ['transformer.h.0.attn.c_attn', 'transformer.h.1.attn.c_attn']
         >>> merged.undo()
     """
-    found = match(target, Path(path))
+    path = existing(path)
+    check_scale(scale)
+    found = match(target, path)
     models = models_of(target)
     roundings: list[Rounding] = []
     originals: list[tuple[torch.Tensor, torch.Tensor]] = []

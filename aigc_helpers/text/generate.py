@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from aigc_helpers.arguments import check_seed
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora import load_adapter
 from aigc_helpers.profile import current_profile
@@ -19,7 +20,13 @@ _BATCH_SIZE = 100
 
 
 def write_poems(
-    prompt: str, count: int, seed: int, lora: Path | None = None, scale: float = 1.0, *, folder: Path | None = None
+    prompt: str,
+    count: int,
+    seed: int,
+    lora: str | Path | None = None,
+    scale: float = 1.0,
+    *,
+    folder: Path | None = None,
 ) -> list[str]:
     """Write poems that begin with ``prompt``, one verse line per line.
 
@@ -43,6 +50,7 @@ def write_poems(
         >>> poem[0]
         '春'
     """
+    check_seed(seed)
     if count < 1:
         raise ReaderError(f"{count} poems cannot be written: ask for 1 or more.")
     tokenizer, model = load_poet(folder)
