@@ -20,9 +20,11 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
     scale: float = 1.0,
-    **picture_settings: Any,  # noqa: ANN401
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
 ) -> list[Image]: ...
 
 
@@ -33,9 +35,24 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
     scale: float = 1.0,
 ) -> list[str]: ...
+
+
+@overload
+def generate(
+    prompt: str,
+    model: str,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    lora: str | Path | None = None,
+    scale: float = 1.0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
+) -> list[Image] | list[str]: ...
 
 
 def generate(
@@ -44,9 +61,11 @@ def generate(
     *,
     count: int = 1,
     seed: int = 0,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
     scale: float = 1.0,
-    **picture_settings: Any,
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
 ) -> list[Image] | list[str]:
     """Draw pictures, or write poems.
 
@@ -57,8 +76,9 @@ def generate(
         seed: the same seed gives the same result.
         lora: a LoRA for the model: its file or folder.
         scale: how much of the LoRA: 0 none, 1 as trained.
-        picture_settings: for pictures only: ``steps``, ``guidance`` and ``negative_prompt``, as ``images.draw`` takes
-            them.
+        steps: of denoising, 1 to 999; by default 20. For pictures only, as are the two below.
+        guidance: how strongly the prompt steers; by default 4.0.
+        negative_prompt: what to steer away from; by default nothing.
 
     Raises:
         UnknownNameError: no model of that name draws or writes.
@@ -71,6 +91,9 @@ def generate(
     """
     if model not in MODELS:
         raise UnknownNameError("model", model, MODELS)
+    # What is left out takes the default of images.draw, where the reasons for it stand.
+    chosen = {"steps": steps, "guidance": guidance, "negative_prompt": negative_prompt}
+    picture_settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if model == "sd":
         from aigc_helpers.images import draw
 

@@ -53,7 +53,7 @@ class Conversion:
     remarks: tuple[str, ...]
 
 
-def convert(source: Path, target: Path, to: Format, base: Path | None = None) -> Conversion:
+def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Conversion:
     """Convert a LoRA; every tensor keeps its bits, and every layer its alpha.
 
     Args:
@@ -78,6 +78,8 @@ def convert(source: Path, target: Path, to: Format, base: Path | None = None) ->
     """
     if to not in FORMATS:
         raise UnknownNameError("LoRA format", to, FORMATS)
+    source, target = Path(source), Path(target)
+    base = None if base is None else Path(base)
     if to == "kohya" and target.suffix != ".safetensors":
         raise ReaderError(f"a kohya adapter is one file, and {target} does not end with .safetensors. Name it so.")
     if to == "peft" and (target.suffix == ".safetensors" or target.is_file()):

@@ -35,7 +35,7 @@ from aigc_helpers.lora.settings import settings_for
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from peft import LoraConfig
 
 
@@ -59,7 +59,7 @@ class LoadedAdapter:
 
 
 def load_adapter(
-    target: DiffusionPipeline | torch.nn.Module, path: Path, name: str = "default", *, scale: float = 1.0
+    target: DiffusionPipeline | torch.nn.Module, path: str | Path, name: str = "default", *, scale: float = 1.0
 ) -> LoadedAdapter:
     """Load a LoRA and make it the active one, frozen, each layer with its own rank and alpha.
 

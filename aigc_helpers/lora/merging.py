@@ -22,7 +22,7 @@ from aigc_helpers.lora.models import models_of, plain_layer, plain_state, weight
 from aigc_helpers.lora.saved_modules import SavedModules
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 WARN_ABOVE = 0.10
 
@@ -78,7 +78,7 @@ class Merged:
         self.undo()
 
 
-def merge(target: DiffusionPipeline | torch.nn.Module, path: Path, scale: float = 1.0) -> Merged:
+def merge(target: DiffusionPipeline | torch.nn.Module, path: str | Path, scale: float = 1.0) -> Merged:
     """Add a LoRA to the weights of a model, in float32, and round to the weights' own dtype once.
 
     Warns if rounding takes more than a tenth of what a layer was to get: merge into a copy in float32 then, or keep the

@@ -14,7 +14,7 @@ from aigc_helpers.inspection import changes_base
 from aigc_helpers.lora.adapter import COMPONENTS
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 # What PEFT has a LoRA for.
 _LORA_LAYERS = (

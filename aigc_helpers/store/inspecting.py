@@ -12,7 +12,7 @@ from aigc_helpers.store.assets import asset_folder, is_bundled, is_here
 from aigc_helpers.store.catalog import Asset, load_catalog
 
 
-def inspect(path: Path | str, *, read_numbers: bool = False, bases: Sequence[Path] = ()) -> Inspection:
+def inspect(path: str | Path, *, read_numbers: bool = False, bases: Sequence[str | Path] = ()) -> Inspection:
     """Say what a weight file is, and for an adapter with which installed models it is compatible.
 
     Only headers are read, and no pickle is run.
@@ -32,7 +32,7 @@ def inspect(path: Path | str, *, read_numbers: bool = False, bases: Sequence[Pat
         'BERT'
     """
     compared = {_title(asset): asset_folder(asset) for asset in _models() if is_here(asset)}
-    compared |= {str(base): base for base in bases}
+    compared |= {str(base): Path(base) for base in bases}
     inspection = describe(Path(path), read_numbers=read_numbers, bases=compared)
     if inspection.adapter is None:
         return inspection

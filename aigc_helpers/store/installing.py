@@ -26,7 +26,7 @@ def install(
     *,
     sha256: str | None = None,
     layout: str = OUR_OWN,
-    to: Path | None = None,
+    to: str | Path | None = None,
     trusted: bool = False,
 ) -> Path:
     """Put a model, data set or weight file on this machine, verified, and return its folder or file.
@@ -64,7 +64,7 @@ def install_any(
     *,
     sha256: str | None = None,
     layout: str = OUR_OWN,
-    to: Path | None = None,
+    to: str | Path | None = None,
     trusted: bool = False,
 ) -> InstalledFile | tuple[InstalledAsset, ...]:
     """Do what ``install`` does, and return all that is known: a file's facts, or each asset's folder.
@@ -74,7 +74,7 @@ def install_any(
         >>> print(asset)
         film-adapter (embedded)
     """
-    name, path = str(source), Path(source)
+    name, path, to = str(source), Path(source), None if to is None else Path(to)
     if is_address(name):
         return install_address(name, sha256=sha256, layout=layout, to=to)
     if _is_asset(name, path):

@@ -19,7 +19,13 @@ _BATCH_SIZE = 100
 
 
 def write_poems(
-    prompt: str, count: int, seed: int, lora: Path | None = None, scale: float = 1.0, *, folder: Path | None = None
+    prompt: str,
+    count: int,
+    seed: int,
+    lora: str | Path | None = None,
+    scale: float = 1.0,
+    *,
+    folder: Path | None = None,
 ) -> list[str]:
     """Write poems that begin with ``prompt``, one verse line per line.
 
