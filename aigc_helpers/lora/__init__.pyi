@@ -8,6 +8,8 @@ from aigc_helpers.lora.loading import (
 )
 from aigc_helpers.lora.merging import (
     Merged as Merged,
+    Rounding as Rounding,
+    merge as merge,
 )
 from aigc_helpers.lora.saved_modules import (
     MissingRowsError as MissingRowsError,

@@ -47,7 +47,11 @@ class Rounding(NamedTuple):
 
 @dataclass
 class Merged:
-    """A merge that can be undone; as a context manager it is, at the end."""
+    """A merge that can be undone; as a context manager it is, at the end.
+
+    Attributes:
+        roundings: what rounding cost, layer by layer; nothing of it where a weight is in float32.
+    """
 
     roundings: tuple[Rounding, ...]
     _originals: list[tuple[torch.Tensor, torch.Tensor, int]]  # A weight, what it was, what the merge made of it.
