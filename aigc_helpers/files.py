@@ -27,6 +27,8 @@ _REMEDIES = {
     errno.EROFS: "The folder is read-only: choose a writable one",
     errno.EACCES: "You may not write there: choose a folder of your own",
     errno.EPERM: "You may not write there: choose a folder of your own",
+    errno.EISDIR: "A folder lies there: choose another name",
+    errno.ENAMETOOLONG: "The name is too long for this file system: choose a shorter one",
 }
 
 
@@ -35,18 +37,38 @@ def writing_errors_explained(target: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write ``target`` into a sentence with a remedy.
 
     Raises:
-        ReaderError: the disk is full, a quota is reached, or the folder is not writable.
+        ReaderError: the disk is full, a quota is reached, the folder is not writable, or a file lies where a folder is
+            needed.
     """
     try:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0)
+        in_the_way = _in_the_way(target, error)
+        if in_the_way:
+            remedy = f"{in_the_way} is a file where a folder is needed: choose another place, or rename that file"
         if remedy is None:
             raise
         raise ReaderError(
             f"could not write {target} ({os.strerror(error.errno or 0)}). {remedy}, then run the same command again. "
             "(AIGC_HOME names the folder for installed models.) That file or folder is as it was."
         ) from error
+
+
+def _in_the_way(target: Path, error: OSError) -> Path | None:
+    """Return the file above ``target`` that keeps it from being made; each system has an error of its own for that."""
+    above = [*([target] if isinstance(error, FileExistsError) else []), *target.absolute().parents]
+    return next((path for path in above if os.path.lexists(path) and not path.is_dir()), None)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; what is there stays.
+
+    Raises:
+        ReaderError: a file lies in the way, or the place is not writable.
+    """
+    with writing_errors_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -90,8 +112,11 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     """Yield a hidden folder in ``parent``, on the same file system, which vanishes in the end.
 
     After ``kill -9`` it stays; the next one who asks for such a folder in ``parent`` removes it.
+
+    Raises:
+        ReaderError: ``parent`` cannot be made.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     remove_half_written(parent)
     # Under another name until it is locked: else another process might remove it.
     renamed = sys.platform != "win32"  # There a folder with an open file keeps its name, and cannot be removed.

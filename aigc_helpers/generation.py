@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from aigc_helpers.arguments import check_seed
 from aigc_helpers.errors import UnknownNameError, WrongUsageError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def generate(
 
     Raises:
         UnknownNameError: no model of that name draws or writes.
-        WrongUsageError: settings for pictures were given to the poet.
+        WrongUsageError: settings for pictures were given to the poet, a scale without a LoRA, or a seed that is none.
         ReaderError: the model is missing or altered, the LoRA is not for it, or the prompt holds what it cannot read.
 
     Example:
@@ -94,12 +95,18 @@ def generate(
     # What is left out takes the default of images.draw, where the reasons for it stand.
     chosen = {"steps": steps, "guidance": guidance, "negative_prompt": negative_prompt}
     picture_settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if model == "poet" and picture_settings:
+        raise WrongUsageError(
+            f"{', '.join(picture_settings)} can only be used for pictures (model sd). The poet takes a prompt, a "
+            "count, a seed, and a LoRA with its scale."
+        )
+    if scale != 1 and lora is None:
+        raise WrongUsageError("a scale says how much of a LoRA to add: name the LoRA, or leave the scale out.")
+    check_seed(seed)
     if model == "sd":
         from aigc_helpers.images import draw
 
         return draw(prompt, count=count, seed=seed, lora=lora, scale=scale, **picture_settings)
-    if picture_settings:
-        raise WrongUsageError(f"{', '.join(picture_settings)} can only be used for pictures (model sd).")
     from aigc_helpers.text import write_poems
 
     return write_poems(prompt, count, seed, lora, scale)

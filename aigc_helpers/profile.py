@@ -66,12 +66,21 @@ def choose_profile(name: str | None = None) -> Profile:
         UnknownNameError: ``name`` is no profile's name.
     """
     global _chosen
-    if name and name not in PROFILE_NAMES:
-        raise UnknownNameError("profile", name, PROFILE_NAMES)
+    check_profile(name)
     device, dtype_name = _device_and_dtype()
     default = "full" if device == "cuda" else "embedded"
     _chosen = Profile(name=name or default, device=device, dtype_name=dtype_name)
     return _chosen
+
+
+def check_profile(name: str | None) -> None:
+    """Refuse a name that no profile has; none at all leaves the choice to ``choose_profile``.
+
+    Raises:
+        UnknownNameError: it is no profile's name.
+    """
+    if name and name not in PROFILE_NAMES:
+        raise UnknownNameError("profile", name, PROFILE_NAMES)
 
 
 def _device_and_dtype() -> tuple[str, str]:

@@ -15,9 +15,21 @@ from aigc_helpers.paths import REPOSITORY
 PACKAGE = REPOSITORY / "aigc_helpers"
 
 # Everybody may import these: they know nothing of the rest.
-EVERYWHERE = {"bounded_json", "errors", "files", "lazy", "paths", "profile", "project", "quiet", "terminal"}
+EVERYWHERE = {
+    "arguments",
+    "bounded_json",
+    "errors",
+    "files",
+    "lazy",
+    "paths",
+    "profile",
+    "project",
+    "quiet",
+    "terminal",
+}
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "arguments": {"errors"},
     "bounded_json": set(),
     "errors": set(),
     "files": {"errors"},

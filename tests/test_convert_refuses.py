@@ -80,8 +80,8 @@ def peft_folder(folder: Path, path: str = LAYER, **settings: object) -> Path:
     [
         ({"peft_type": "IA3"}, "another kind.*IA3"),
         ({"alora_invocation_tokens": [1]}, "only PEFT knows.*alora"),
-        ({"bias": "lora_only"}, "only PEFT's format.*--to peft"),
-        ({"trainable_token_indices": [1]}, "only PEFT's format.*--to peft"),
+        ({"bias": "lora_only"}, "only PEFT's format.*Converted to peft"),
+        ({"trainable_token_indices": [1]}, "only PEFT's format.*Converted to peft"),
         ({"init_lora_weights": "pissa"}, "pissa.*would count twice"),
         ({"alpha_pattern": {"(a+": 3}}, "no regular expression"),
         ({"lora_alpha": "many"}, "no number"),
@@ -111,7 +111,7 @@ def test_settings_that_would_import_or_fetch_are_only_reported(tmp_path: Path) -
 @pytest.mark.parametrize("to", ["diffusers", "kohya"])
 def test_a_language_models_adapter_has_no_name_in_formats_for_pictures(tmp_path: Path, to: str) -> None:
     folder = peft_folder(tmp_path / "poet", "transformer.h.0.attn.c_attn")
-    with pytest.raises(ReaderError, match="names only for the UNet and the text encoders.*--to peft"):
+    with pytest.raises(ReaderError, match="names only for the UNet and the text encoders.*Converted to peft"):
         convert(folder, tmp_path / "new.safetensors", to)
 
 

@@ -108,7 +108,7 @@ def test_names_of_a_diffusion_transformer_are_converted(
 
 
 def test_kohya_s_format_has_no_names_for_a_transformer(tmp_path: Path) -> None:
-    with pytest.raises(ReaderError, match="diffusion transformer.*--to peft"):
+    with pytest.raises(ReaderError, match="diffusion transformer.*Converted to peft"):
         convert(
             saved(tmp_path, pair("transformer.transformer_blocks.0.attn1.to_q")), tmp_path / "a.safetensors", "kohya"
         )
@@ -151,7 +151,7 @@ def test_names_with_a_known_grammar_are_mapped(tmp_path: Path, stem: str, form: 
 
 def test_two_layers_that_kohya_would_call_the_same_are_refused(tmp_path: Path) -> None:
     source = saved(tmp_path, pair("unet.up_blocks.0.x_y.z"), pair("unet.up_blocks.0.x.y_z"))
-    with pytest.raises(ReaderError, match=r"x\.y_z.*x_y\.z.*would both be called.*--to peft keeps them apart"):
+    with pytest.raises(ReaderError, match=r"x\.y_z.*x_y\.z.*would both be called.*PEFT's format keeps them apart"):
         convert(source, tmp_path / "new.safetensors", "kohya")
     assert not (tmp_path / "new.safetensors").exists()
     convert(source, tmp_path / "peft", "peft")  # The advice works.

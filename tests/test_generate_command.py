@@ -38,11 +38,12 @@ def files_in(folder: Path) -> list[str]:
         ([" "], "the prompt is missing or empty"),
         (["--model", "poet", "--prompt", ""], "For example: aigc generate --model poet 春"),
         (["tiger", "--prompt", "lion"], "two prompts were given, 'tiger' and 'lion'"),
-        (["--model", "poet", "春", "--steps", "5"], "--steps can only be used for pictures"),
-        (["--model", "poet", "春", "-o", "a.png", "--guidance", "0"], "-o, --guidance can only be used for pictures"),
-        (["--model", "poet", "春", "--negative", ""], "--negative can only be used for pictures"),
-        (["--model", "poet", "--list"], "--list can only be used for pictures"),
-        ([TIGER, "--scale", "0.5"], "name one with --lora"),
+        (["--model", "poet", "春", "--steps", "5"], "steps can only be used for pictures"),
+        (["--model", "poet", "春", "-o", "a.png"], "-o and --list can only be used for pictures"),
+        (["--model", "poet", "春", "--steps", "1", "--guidance", "0"], "steps, guidance can only be used for pictures"),
+        (["--model", "poet", "春", "--negative", ""], "negative_prompt can only be used for pictures"),
+        (["--model", "poet", "--list"], "-o and --list can only be used for pictures"),
+        ([TIGER, "--scale", "0.5"], "name the LoRA, or leave the scale out"),
         ([TIGER, "-o", "tiger.jpg"], "tiger.jpg is no name for a picture"),
         ([TIGER, "-o", "."], "is no name for a picture"),
     ],
@@ -55,12 +56,12 @@ def test_options_that_make_no_sense_are_refused_before_any_work(arguments, words
     assert files_in(in_empty_folder) == []
 
 
-@pytest.mark.parametrize("number", ["-1", "4294967296", "one"])
+@pytest.mark.parametrize("number", ["-1", "4294967296"])
 def test_a_seed_that_is_none_is_wrong_usage(number, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["generate", TIGER, f"--seed={number}"])
-    assert stopped.value.code == 2
-    assert f"'{number}' is no whole number from 0 to 4294967295" in capsys.readouterr().err
+    assert main(["generate", TIGER, f"--seed={number}"]) == 2
+    assert (
+        f"a seed of {number} is not possible: it must be a whole number from 0 to 4294967295" in capsys.readouterr().err
+    )
 
 
 def test_poems_are_printed_with_an_empty_line_between(in_empty_folder, capsys):
@@ -69,9 +70,9 @@ def test_poems_are_printed_with_an_empty_line_between(in_empty_folder, capsys):
     assert files_in(in_empty_folder) == []
 
 
-@pytest.mark.parametrize("name", ["TYPO.safetensors", "README.md", "nowhere"])
-def test_a_lora_that_is_none_is_not_its_neighbour(name, capsys):
-    assert main(["generate", "--model", "poet", "春", "--lora", str(DATA / "tune_adapter" / name)]) == 1
+@pytest.mark.parametrize(("name", "status"), [("TYPO.safetensors", 2), ("README.md", 1), ("nowhere", 2)])
+def test_a_lora_that_is_none_is_not_its_neighbour(name, status, capsys):
+    assert main(["generate", "--model", "poet", "春", "--lora", str(DATA / "tune_adapter" / name)]) == status
     captured = capsys.readouterr()
     assert name in captured.err
     assert captured.out == ""

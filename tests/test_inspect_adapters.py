@@ -27,7 +27,7 @@ from small_weight_files import (
 )
 
 from aigc_helpers import inspect
-from aigc_helpers.formats import read_header, read_number
+from aigc_helpers.formats import read_header, read_numbers
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def bfloat16_file(path: Path, name: str, upper_halves: list[int], shape: list[in
 def test_numbers_in_bfloat16_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     header = read_header(bfloat16_file(path, "x.alpha", [0x4100], []))
-    assert read_number(path, header, header.tensors["x.alpha"]) == 8.0
+    assert read_numbers(path, header, ["x.alpha"]) == {"x.alpha": 8.0}
     for wrong in (0x7F80, 0xFF80, 0x7FC0):
         bfloat16_file(path, "a", [0x7F7F, wrong, 0x0001], [3])
         assert "1 of the numbers in 'a'" in " ".join(inspect(path, read_numbers=True).remarks)

@@ -75,7 +75,7 @@ def test_nothing_is_printed_on_the_way(capfd: pytest.CaptureFixture) -> None:
         ({"guidance": -0.1}, "guidance of -0.1"),
         ({"guidance": math.nan}, "guidance of nan"),
         ({"scale": math.inf}, "scale of inf"),
-        ({"lora": DATA / "nowhere"}, "nowhere is neither a file nor a folder"),
+        ({"lora": DATA / "nowhere"}, "there is no file or folder .*nowhere"),
         ({"lora": DATA / "film_adapter"}, "film_adapter does not fit this model: the adapter is for BERT"),
         ({"lora": CATALOG}, "catalog.toml is not a weight file"),
         ({"lora": DATA / "emoji"}, "emoji holds no weight file"),

@@ -39,9 +39,9 @@ def test_a_wrong_name_is_answered_with_the_nearest(arguments, words, tmp_path, m
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("--rank=0", "a rank of 0 makes no sense"),
-        ("--epochs=-1", "a number of epochs of -1 makes no sense"),
-        ("--learning-rate=nan", "a learning rate of nan makes no sense"),
+        ("--rank=0", "a rank of 0 is not possible"),
+        ("--epochs=-1", "epochs is -1.0: it must be"),
+        ("--learning-rate=nan", "learning_rate is nan: it must be"),
         ("--epochs=0.001", "there is nothing to train on"),
     ],
 )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.errors import WrongUsageError
+from aigc_helpers.arguments import named
 
 if TYPE_CHECKING:
     from aigc_helpers.lora import Conversion
@@ -19,8 +19,8 @@ _COMPONENTS |= {"transformer": "diffusion transformer"}
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the others."""
     convert = commands.add_parser("convert", help="convert a LoRA between PEFT, diffusers and kohya (A1111, ComfyUI)")
-    convert.add_argument("source", type=Path, metavar="SRC", help="a .safetensors file, or a folder of an adapter")
-    convert.add_argument("target", type=Path, metavar="DST", help="a .safetensors file; for PEFT a folder")
+    convert.add_argument("source", type=named, metavar="SRC", help="a .safetensors file, or a folder of an adapter")
+    convert.add_argument("target", type=named, metavar="DST", help="a .safetensors file; for PEFT a folder")
     convert.add_argument("--to", required=True, choices=_FORMATS, help="the format; kohya is A1111's and ComfyUI's")
     convert.add_argument(
         "--base",
@@ -31,11 +31,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    if not options.source.exists():
-        raise WrongUsageError(f"there is no file or folder {options.source}.")
     from aigc_helpers import convert
 
-    base = _base(options.base) if options.base else None
+    base = None if options.base is None else _base(options.base)
     print(format_conversion(options.source, options.to, convert(options.source, options.target, options.to, base)))
     return 0
 
@@ -43,7 +41,7 @@ def _convert(options: argparse.Namespace) -> int:
 def _base(name: str) -> Path:
     from aigc_helpers.store import install_asset
 
-    return Path(name) if Path(name).exists() else install_asset(name)
+    return path if (path := named(name)).exists() else install_asset(name)
 
 
 def format_conversion(source: Path, to: str, conversion: Conversion) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
-from aigc_helpers.cli.usage import seed
-from aigc_helpers.errors import UnknownNameError, WrongUsageError
+from aigc_helpers.arguments import named
+from aigc_helpers.errors import WrongUsageError
 from aigc_helpers.files import replacing
-from aigc_helpers.generation import MODELS
 
 _LONGEST_NAME = 80  # Characters; file systems take 255 bytes, and a Chinese character has three.
 
@@ -21,11 +21,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     generate.add_argument("--prompt", help="the same, as an option")
     generate.add_argument("--model", default="sd", help="sd for pictures (default) or poet for poems")
     generate.add_argument("-n", dest="count", type=int, default=1, metavar="COUNT", help="how many (default 1)")
-    generate.add_argument("--seed", type=seed, default=0, help="the same seed gives the same result (default 0)")
-    generate.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA for the model: its file or folder")
-    generate.add_argument("--scale", type=float, help="how much of the LoRA: 0 none, 1 as trained (default)")
+    generate.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (default 0)")
+    generate.add_argument("--lora", type=named, metavar="FILE", help="a LoRA for the model: its file or folder")
+    generate.add_argument(
+        "--scale", type=float, default=1.0, help="how much of the LoRA: 0 none, 1 as trained (default)"
+    )
     pictures = generate.add_argument_group("pictures only")
-    pictures.add_argument("-o", dest="output", type=Path, metavar="FILE.png", help="by default named after the prompt")
+    pictures.add_argument("-o", dest="output", type=named, metavar="FILE.png", help="by default named after the prompt")
     pictures.add_argument("--negative", metavar="TEXT", help="what to steer away from")
     pictures.add_argument("--steps", type=int, help="of denoising (default 20)")
     pictures.add_argument("--guidance", type=float, help="how strongly the prompt steers (default 4.0)")
@@ -34,35 +36,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    if options.model not in MODELS:
-        raise UnknownNameError("model", options.model, MODELS)
-    if options.model == "poet":
-        _refuse_picture_options(options)
+    if options.model == "poet" and (options.list or options.output is not None):
+        raise WrongUsageError("-o and --list can only be used for pictures (--model sd). The poet prints its poems.")
     if options.list:
         print(_list_words())
         return 0
     prompt = _prompt(options)
-    if options.scale is not None and options.lora is None:
-        raise WrongUsageError("--scale says how much of a LoRA to add: name one with --lora, or leave --scale out.")
+    from aigc_helpers import generate
+
+    chosen = {"steps": options.steps, "guidance": options.guidance, "negative_prompt": options.negative}
+    settings = {name: value for name, value in chosen.items() if value is not None}
+    settings |= {name: getattr(options, name) for name in ("count", "seed", "lora", "scale")}
     if options.model == "poet":
-        return _write_poems(prompt, options)
-    return _draw(prompt, options)
-
-
-def _refuse_picture_options(options: argparse.Namespace) -> None:
-    given = {
-        "-o": options.output is not None,
-        "--negative": options.negative is not None,
-        "--steps": options.steps is not None,
-        "--guidance": options.guidance is not None,
-        "--list": options.list,
-    }
-    wrong = [name for name, is_given in given.items() if is_given]
-    if wrong:
-        raise WrongUsageError(
-            f"{', '.join(wrong)} can only be used for pictures (--model sd). The poet takes a prompt, -n, --seed, "
-            "--lora and --scale, and prints its poems."
-        )
+        print("\n\n".join(generate(prompt, "poet", **settings)))
+        return 0
+    return _draw(prompt, options, settings)
 
 
 def _prompt(options: argparse.Namespace) -> str:
@@ -77,29 +65,13 @@ def _prompt(options: argparse.Namespace) -> str:
     return prompt
 
 
-def _write_poems(prompt: str, options: argparse.Namespace) -> int:
-    from aigc_helpers import generate
-
-    scale = 1.0 if options.scale is None else options.scale
-    print("\n\n".join(generate(prompt, "poet", count=options.count, seed=options.seed, lora=options.lora, scale=scale)))
-    return 0
-
-
-def _draw(prompt: str, options: argparse.Namespace) -> int:
+def _draw(prompt: str, options: argparse.Namespace, settings: dict[str, Any]) -> int:
     output = options.output or Path(re.sub(r"\W+", "-", prompt).strip("-")[:_LONGEST_NAME] + ".png")
     if output.suffix.lower() != ".png" or output.is_dir():
         raise WrongUsageError(f"{output} is no name for a picture: pictures are PNG files, such as tiger.png.")
     from aigc_helpers import generate
 
-    chosen = {
-        "steps": options.steps,
-        "guidance": options.guidance,
-        "negative_prompt": options.negative,
-        "lora": options.lora,
-        "scale": options.scale,
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    pictures = generate(prompt, count=options.count, seed=options.seed, **given)
+    pictures = generate(prompt, options.model, **settings)
     for number, picture in enumerate(pictures, start=1):
         path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}-{number}")
         with replacing(path) as unfinished:

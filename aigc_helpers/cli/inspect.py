@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.errors import ReaderError, WrongUsageError
+from aigc_helpers.arguments import named
+from aigc_helpers.errors import ReaderError
 
 if TYPE_CHECKING:
     from aigc_helpers.inspection import Compatibility, Inspection
@@ -21,12 +21,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     inspect = commands.add_parser(
         "inspect", help="say what a weight file is, and for an adapter, for which models; nothing is loaded"
     )
-    inspect.add_argument("path", type=Path, metavar="FILE", help="a weight file, or a folder of a model or adapter")
+    inspect.add_argument("path", type=named, metavar="FILE", help="a weight file, or a folder of a model or adapter")
     inspect.add_argument("--json", action="store_true", help="print the report as JSON")
     inspect.add_argument("--hash", action="store_true", help="read it all: sha256, kohya's hash, NaN and infinity")
     inspect.add_argument(
         "--base",
-        type=Path,
+        type=named,
         action="append",
         default=[],
         metavar="PATH",
@@ -38,9 +38,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def _inspect(options: argparse.Namespace) -> int:
     from aigc_helpers import inspect
 
-    for path in (options.path, *options.base):
-        if not path.exists():
-            raise WrongUsageError(f"there is no file or folder {path}.")
     try:
         inspection = inspect(options.path, read_numbers=options.hash, bases=options.base)
     except ReaderError as error:

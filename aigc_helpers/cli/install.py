@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
-from aigc_helpers.profile import PROFILE_NAMES
+from aigc_helpers.arguments import named
+from aigc_helpers.errors import ReaderError
 
 if TYPE_CHECKING:
     from aigc_helpers.store import InstalledFile
@@ -24,9 +22,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="a name from aigc catalog; a weight file, folder, or zip of aigc bundle; http(s)://…; or "
         "hub:owner/name[@revision][/file]",
     )
-    install.add_argument("--sha256", type=_sha256, help="what the file must have, when nobody else knows")
+    install.add_argument("--sha256", help="what the file must have, when nobody else knows")
     install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111 or comfyui")
-    install.add_argument("--to", type=Path, metavar="DIR", help="the folder of A1111 or ComfyUI")
+    install.add_argument("--to", type=named, metavar="DIR", help="the folder of A1111 or ComfyUI")
     _add_profile(install)
     install.add_argument(
         "--trust-code", action="store_true", help="let a repository of PyTorch Hub run its code on this machine"
@@ -36,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
     bundle = commands.add_parser("bundle", help="pack assets into a zip, for a machine without a network")
     bundle.add_argument("names", nargs="+", metavar="NAME", help="a name from aigc catalog")
-    bundle.add_argument("file", type=Path, metavar="FILE.zip", help="the zip to write")
+    bundle.add_argument("file", type=named, metavar="FILE.zip", help="the zip to write")
     _add_profile(bundle)
     bundle.set_defaults(function=_bundle)
 
@@ -45,14 +43,7 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", help="embedded or full (by default what AIGC_PROFILE or this machine says)")
 
 
-def _sha256(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no sha256: that is 64 hexadecimal digits")
-    return text.lower()
-
-
 def _install(options: argparse.Namespace) -> int:
-    _check_usage(options)
     from aigc_helpers.store import without_secrets
 
     try:
@@ -63,20 +54,6 @@ def _install(options: argparse.Namespace) -> int:
         raise
     print(json.dumps(result, ensure_ascii=False) if options.json else text)
     return 0
-
-
-def _check_usage(options: argparse.Namespace) -> None:
-    from aigc_helpers.store import LAYOUTS, OUR_OWN
-
-    if options.profile and options.profile not in PROFILE_NAMES:
-        raise UnknownNameError("profile", options.profile, PROFILE_NAMES)
-    if options.layout not in LAYOUTS:
-        raise UnknownNameError("layout", options.layout, LAYOUTS)
-    if (options.layout == OUR_OWN) != (options.to is None):
-        raise WrongUsageError(
-            "--layout a1111 and --layout comfyui need --to, the folder in which that program lies, and --to needs one "
-            "of these layouts. (AIGC_HOME moves our own store.)"
-        )
 
 
 def _installed(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -109,10 +86,6 @@ def _report(installed: InstalledFile) -> tuple[dict[str, Any], str]:
 def _bundle(options: argparse.Namespace) -> int:
     from aigc_helpers.store import bundle
 
-    if options.profile and options.profile not in PROFILE_NAMES:
-        raise UnknownNameError("profile", options.profile, PROFILE_NAMES)
-    if options.file.suffix.lower() != ".zip":
-        raise WrongUsageError(f"the last name is that of the zip to write, such as stick.zip; {options.file} is none.")
     assets = bundle(options.names, options.file, profile=options.profile)
     names = ", ".join(f"{asset.name} ({asset.profile})" for asset in assets)
     print(f"✓ {names}: {options.file}, {options.file.stat().st_size / 1e6:,.1f} MB")

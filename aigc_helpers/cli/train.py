@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigc_helpers.arguments import named
 from aigc_helpers.cli.evaluate import format_figures
-from aigc_helpers.cli.usage import seed
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.text import REVIEWS, TUNE
 
@@ -51,8 +51,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     sd.set_defaults(function=_train_sd)
 
     for model in (bert, poet, sd):
-        model.add_argument("-o", dest="output", type=Path, required=True, metavar="FOLDER", help="for the adapter")
-        model.add_argument("--seed", type=seed, default=0, help="(default 0)")
+        model.add_argument("-o", dest="output", type=named, required=True, metavar="FOLDER", help="for the adapter")
+        model.add_argument("--seed", type=int, default=0, help="(default 0)")
 
 
 def _rates(recipe: TextAdapterSettings) -> str:

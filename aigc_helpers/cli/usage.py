@@ -10,17 +10,6 @@ from collections.abc import Iterable
 COMMAND_VARIABLE = "AIGC_COMMAND"  # How the reader calls the command, where it is not "aigc": workbook.py sets it.
 
 
-def seed(text: str) -> int:
-    """Read a seed, as argparse's ``type`` does it.
-
-    Raises:
-        ArgumentTypeError: numpy takes no such seed.
-    """
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
-    return int(text)
-
-
 def whole_number(text: str) -> int:
     """Read a number of at least one, as argparse's ``type`` does it.
 

@@ -24,13 +24,14 @@ from aigc_helpers.formats.safe_names import (
 from aigc_helpers.formats.safetensors_header import (
     MalformedFileError as MalformedFileError,
     SafetensorsHeader as SafetensorsHeader,
+    escaped as escaped,
     quoted as quoted,
     read_header as read_header,
 )
 from aigc_helpers.formats.safetensors_values import (
     count_non_finite as count_non_finite,
     hash_file as hash_file,
-    read_number as read_number,
+    read_numbers as read_numbers,
     unchecked as unchecked,
 )
 from aigc_helpers.formats.safetensors_writing import (

@@ -271,6 +271,17 @@ def _check_places(tensors: dict[str, StoredTensor], available: int) -> None:
         raise _FaultError(f"{available - position:,} bytes after the last tensor belong to no tensor")
 
 
+def escaped(text: str) -> str:
+    """Return a text from a file as ``quoted`` does, without the quotes: for lists of names.
+
+    Example:
+        >>> escaped("lora\\x1b[2J")
+        'lora\\\\x1b[2J'
+    """
+    inner = repr(text[:100])[1:-1]
+    return inner if len(inner) <= 80 else inner[:79] + "…"
+
+
 def quoted(value: object) -> str:
     """Return a value from a file as it may be printed: control characters escaped, at most 80 characters.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,13 @@ class Hashes(NamedTuple):
     sshs_model_hash: str
 
 
-def read_number(path: Path, header: SafetensorsHeader, tensor: StoredTensor) -> float | None:
-    """Return the value of a tensor that holds one number; None if it holds more, or its dtype is no usual one.
+def read_numbers(path: Path, header: SafetensorsHeader, names: Iterable[str]) -> dict[str, float | None]:
+    """Return the value of each tensor that holds one number; None if it holds more, or its dtype is no usual one.
+
+    Args:
+        path: the file, which is opened once.
+        header: of the file.
+        names: of tensors in it.
 
     Example:
         >>> import numpy
@@ -35,14 +41,18 @@ def read_number(path: Path, header: SafetensorsHeader, tensor: StoredTensor) -> 
         >>> from aigc_helpers.formats import read_header
         >>> save_file({"alpha": numpy.array(4.0), "up": numpy.array([1, numpy.nan])}, "lora.safetensors")
         >>> header = read_header(Path("lora.safetensors"))
-        >>> read_number(Path("lora.safetensors"), header, header.tensors["alpha"])
-        4.0
+        >>> read_numbers(Path("lora.safetensors"), header, ["alpha", "up"])
+        {'alpha': 4.0, 'up': None}
     """
+    with path.open("rb") as opened:
+        return {name: _read_number(opened, header.data_start, header.tensors[name]) for name in names}
+
+
+def _read_number(opened: BinaryIO, data_start: int, tensor: StoredTensor) -> float | None:
     if math.prod(tensor.shape) != 1 or tensor.dtype not in {*_STRUCT_CODES, "BF16"}:
         return None
-    with path.open("rb") as opened:
-        opened.seek(header.data_start + tensor.begin)
-        raw = opened.read(tensor.end - tensor.begin)
+    opened.seek(data_start + tensor.begin)
+    raw = opened.read(tensor.end - tensor.begin)
     if tensor.dtype == "BF16":
         raw = b"\x00\x00" + raw  # A bfloat16 is the upper half of a float32.
     return float(struct.unpack(_STRUCT_CODES.get(tensor.dtype, "<f"), raw)[0])

@@ -106,5 +106,5 @@ def _refusal(folder: Path, faults: dict[Path, str]) -> str:
     listed = "\n".join(lines)
     return (
         f"{folder} has pictures that cannot be trained on:\n{listed}{more}\n"
-        "Mend them, or leave them out with --skip-faulty."
+        "Mend them, or leave them out (skip_faulty=True, or aigc train sd … --skip-faulty)."
     )

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
+from aigc_helpers.arguments import check_scale, check_seed
 from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.images.prompts import check_prompt
@@ -135,13 +136,15 @@ def draw(
         >>> [picture.size for picture in pictures]
         [(64, 64), (64, 64)]
     """
-    _check_numbers(count, steps, guidance, scale)
+    check_seed(seed)
+    check_scale(scale)
+    _check_numbers(count, steps, guidance)
     pipeline = load_pipeline(folder)
     check_prompt(prompt, pipeline.tokenizer)
     if negative_prompt:
         check_prompt(negative_prompt, pipeline.tokenizer)
     if lora is not None:
-        load_adapter(pipeline, Path(lora), _ADAPTER)
+        load_adapter(pipeline, lora, _ADAPTER)
         pipeline.set_adapters([_ADAPTER], [scale])
     return draw_many(pipeline, [prompt] * count, seed, steps, guidance, negative_prompt)
 
@@ -185,12 +188,10 @@ def picture_side(pipeline: StableDiffusionPipeline) -> int:
     return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
-def _check_numbers(count: int, steps: int, guidance: float, scale: float) -> None:
+def _check_numbers(count: int, steps: int, guidance: float) -> None:
     if count < 1:
         raise ReaderError(f"{count} pictures cannot be drawn: count must be 1 or more.")
     if not 1 <= steps <= MOST_STEPS:
         raise ReaderError(f"{steps} steps are not possible: 1 to {MOST_STEPS} are, and 20 are enough.")
     if not (guidance >= 0 and math.isfinite(guidance)):
         raise ReaderError(f"a guidance of {guidance:g} is not possible: it must be 0 or more; 4 is usual here.")
-    if not math.isfinite(scale):
-        raise ReaderError(f"a scale of {scale:g} is not possible: it must be a finite number, usually 0 to 1.")

@@ -14,6 +14,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import set_seed
 
+from aigc_helpers.arguments import check_seed
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.files import replacing_files
 from aigc_helpers.images.backgrounds import caption, chinese_caption
@@ -274,6 +275,7 @@ def _settings_for(what: str) -> PictureAdapterSettings:
 
 
 def _check_numbers(settings: PictureAdapterSettings) -> None:
+    check_seed(settings.seed)
     if settings.rank < 1:
         raise ReaderError(f"a rank of {settings.rank} is not possible: it must be 1 or more.")
     if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):

@@ -6,10 +6,15 @@ from aigc_helpers.inspection.adapter_keys import (
     KOHYA as KOHYA,
     PEFT as PEFT,
     PEFT_PREFIX as PEFT_PREFIX,
+    PIPELINE_COMPONENTS as PIPELINE_COMPONENTS,
     Adapter as Adapter,
     AdapterModule as AdapterModule,
     Shaped as Shaped,
     sort_adapter_keys as sort_adapter_keys,
+)
+from aigc_helpers.inspection.adapter_parts import (
+    adapter_of as adapter_of,
+    read_alphas as read_alphas,
 )
 from aigc_helpers.inspection.adapter_settings import (
     ADAPTER_METADATA as ADAPTER_METADATA,

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import quoted, read_number
+from aigc_helpers.formats import quoted
 from aigc_helpers.inspection.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule
+from aigc_helpers.inspection.adapter_parts import read_alphas
 from aigc_helpers.inspection.adapter_settings import (
     Strength,
     initialisation_fault,
@@ -53,10 +54,9 @@ def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
     """Return the facts; reads the alphas' few bytes where they stand among the tensors."""
     methods = adapter.methods
     try:
-        said = _said_strengths(adapter, contents)
+        alphas = _alphas(adapter, contents)
     except ReaderError:
-        said = {}  # A remark says why.
-    alphas = [alpha for module in adapter.modules if (alpha := _alpha(module, contents, said)) is not None]
+        alphas = []  # A remark says why.
     ranks = Counter(module.rank for module in adapter.modules if module.rank is not None)
     return AdapterFacts(
         kind=" and ".join(_KINDS[method] for method, _ in methods.most_common()),
@@ -73,19 +73,25 @@ def remarks_on_adapter(adapter: Adapter, facts: AdapterFacts, contents: Contents
     return [
         *_remarks_on_matrices(adapter),
         *_remarks_on_settings(adapter, contents),
-        *_remarks_on_alphas(adapter, facts.alphas),
+        *_remarks_on_alphas(adapter, facts.alphas, contents),
         *_remarks_on_loading(adapter),
-        *_remarks_on_config(adapter, contents, facts.ranks),
+        *(
+            remark
+            for part in (contents.parts.values() or [contents])
+            for remark in _remarks_on_config(adapter, part, facts.ranks)
+        ),
     ]
 
 
-def _alpha(module: AdapterModule, contents: Contents, said: dict[str, dict[str, Strength]]) -> float | None:
-    name = module.names.get("alpha")
-    for path, header in contents.headers.items():
-        if name in header.tensors:
-            return read_number(path, header, header.tensors[name])
-    strength = said.get(module.component, {}).get(module.path)
-    return strength.alpha if strength else None
+def _alphas(adapter: Adapter, contents: Contents) -> list[float]:
+    """Return the alphas of the layers that have one.
+
+    Raises:
+        ReaderError: the settings cannot be followed, or an alpha is no number.
+    """
+    said = _said_strengths(adapter, contents)
+    strengths_of = [said[module.component].get(module.path) for module in adapter.modules]
+    return [alpha for alpha in read_alphas(adapter.modules, strengths_of, contents) if alpha is not None]
 
 
 def _said_strengths(adapter: Adapter, contents: Contents) -> dict[str, dict[str, Strength]]:
@@ -150,10 +156,14 @@ def _remarks_on_matrices(adapter: Adapter) -> list[str]:
     return remarks
 
 
-def _remarks_on_alphas(adapter: Adapter, alphas: dict[float, int]) -> list[str]:
+def _remarks_on_alphas(adapter: Adapter, alphas: dict[float, int], contents: Contents) -> list[str]:
     if not alphas and set(adapter.methods) <= _WITHOUT_ALPHA:
         return []
     if not alphas:
+        try:
+            _alphas(adapter, contents)
+        except ReaderError as error:
+            return [f"Its alphas cannot be told: {error}"]
         return ["No alpha stands here, so libraries take alpha = rank. If training had another, strength is lost."]
     remarks = []
     if len(alphas) > 1 and KOHYA in adapter.key_formats:
@@ -172,10 +182,9 @@ def _remarks_on_alphas(adapter: Adapter, alphas: dict[float, int]) -> list[str]:
 def _remarks_on_settings(adapter: Adapter, contents: Contents) -> list[str]:
     """Say what in the settings keeps the adapter from being read, or makes its figures need care."""
     try:
-        _said_strengths(adapter, contents)
         settings = [settings_of(contents, component) for component in {module.component for module in adapter.modules}]
-    except ReaderError as error:
-        return [f"Its alphas cannot be told: {error}"]
+    except ReaderError:
+        return []  # The remarks on alphas say why.
     faults = dict.fromkeys(
         fault
         for each in settings

@@ -101,7 +101,7 @@ _KOHYA_COMPONENTS = {
     "lora_te3_": "text_encoder_3",
     "lycoris_": "unet",
 }
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer")  # Of a pipeline.
+PIPELINE_COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer")  # Of a pipeline.
 COMFYUI_PREFIX = "diffusion_model."  # Whatever draws, as its original repository names the layers.
 _COMPILED = re.compile(r"(^|(?<=[._]))_orig_mod[._]")  # torch.compile puts this into the names of what it wraps.
 PEFT_PREFIX = "base_model.model."  # What PEFT puts before the names of a model's own layers.
@@ -281,7 +281,7 @@ def _module(stem: str) -> AdapterModule:
     path = plain.replace(".processor.", ".")
     path = path + ".0" if path.endswith(".to_out") else path
     component, _, rest = path.partition(".")
-    if component in COMPONENTS and rest:
+    if component in PIPELINE_COMPONENTS and rest:
         return AdapterModule(component, rest, component + ".", flattened=False)
     return AdapterModule(_component_of(path), path, "", flattened=False)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from aigc_helpers.bounded_json import parse_json, texts_in
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection.adapter_keys import COMPONENTS
+from aigc_helpers.inspection.adapter_keys import PIPELINE_COMPONENTS
 from aigc_helpers.inspection.contents import Contents
 from aigc_helpers.inspection.patterns import first_matches, is_plain
 
@@ -62,6 +62,7 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
         >>> settings["r"], settings["lora_alpha"]
         (8, 16)
     """
+    contents = contents.part(component)
     if contents.adapter_config:
         return contents.adapter_config
     text = contents.metadata.get(ADAPTER_METADATA, "{}")
@@ -78,7 +79,7 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
             "stand there. Tell its author."
         )
     # save_lora_weights puts the component before each setting, save_lora_adapter does not.
-    if any(key.partition(".")[0] in COMPONENTS for key in settings):
+    if any(key.partition(".")[0] in PIPELINE_COMPONENTS for key in settings):
         prefix = f"{component}."
         return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
     return settings

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import quoted
+from aigc_helpers.formats import escaped
 from aigc_helpers.inspection.adapter_keys import PEFT_PREFIX, Adapter, AdapterModule, Shaped
 from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import (
@@ -188,7 +188,7 @@ def _compare(modules: list[AdapterModule], tensors: Mapping[str, Shaped], found:
         known = flattened if module.flattened else layers
         layer = known.get(path)
         if path not in known:
-            found.missing.append(quoted(module.path).strip("'\""))
+            found.missing.append(escaped(module.path))
             found.elsewhere += _elsewhere(module, path, layers)
         elif layer is None:
             found.packed += 1
@@ -218,7 +218,7 @@ def _elsewhere(module: AdapterModule, path: str, layers: Mapping[str, _Layer | N
         return []
     layer = layers[there[0]]
     fits = layer is None or module.sizes is None or _is_equal(module, layer)
-    return [f"{quoted(path)[1:-1]} is {quoted(there[0])[1:-1]}"] if fits else []
+    return [f"{escaped(path)} is {escaped(there[0])}"] if fits else []
 
 
 def _compare_saved_modules(saved_modules: Mapping[str, Shaped], tensors: Mapping[str, Shaped]) -> list[str]:
@@ -229,7 +229,7 @@ def _compare_saved_modules(saved_modules: Mapping[str, Shaped], tensors: Mapping
         there = own.get(_inner(name.removeprefix(PEFT_PREFIX)))
         if there is not None and there.shape != tensor.shape:
             faults.append(
-                f"{quoted(name)[1:-1]} is {_times(tensor.shape)} in the adapter and {_times(there.shape)} there; an "
+                f"{escaped(name)} is {_times(tensor.shape)} in the adapter and {_times(there.shape)} there; an "
                 "embedding is resized with model.resize_token_embeddings(n)"
             )
     return faults
@@ -260,7 +260,7 @@ def _is_equal(module: AdapterModule, layer: _Layer) -> bool:
 
 def _difference(module: AdapterModule, layer: _Layer) -> str:
     outputs, inputs = module.sizes or (0, 0)
-    path = quoted(module.path).strip("'\"")
+    path = escaped(module.path)
     if inputs != layer.inputs:
         return f"{path} takes in {layer.inputs} numbers there, and {inputs} in the adapter"
     return f"{path} gives out {layer.outputs} numbers there, and {outputs} in the adapter"

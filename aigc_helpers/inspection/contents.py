@@ -23,10 +23,11 @@ from aigc_helpers.formats import (
     read_keras_file,
     read_torch_file,
 )
-from aigc_helpers.inspection.adapter_keys import Shaped
+from aigc_helpers.inspection.adapter_keys import PIPELINE_COMPONENTS, Shaped
 
 ADAPTER_CONFIG, CONFIG = "adapter_config.json", "config.json"
 _PIPELINE = "model_index.json"
+_PEFT_FOLDER = "PEFT folder"
 # The names that libraries look for first; a folder may also hold variants such as model.fp16.safetensors.
 USUAL_NAMES = (
     *("model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights", "pytorch_model"),
@@ -48,7 +49,9 @@ class Contents:
         headers: those of the files that are safetensors.
         metadata: of the safetensors headers, or GGUF's single values as texts.
         config: ``config.json`` beside the weights, empty if there is none.
-        adapter_config: ``adapter_config.json`` beside the weights, empty if there is none.
+        adapter_config: ``adapter_config.json`` beside the weights (of several parts the first's), empty if there is
+            none.
+        parts: of a folder with a PEFT folder for each component of a pipeline, what these hold; else empty.
         imports: what a pickle would import.
         remarks: sentences about what looks wrong.
     """
@@ -61,6 +64,7 @@ class Contents:
     metadata: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     adapter_config: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Contents] = field(default_factory=dict)
     imports: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -72,6 +76,10 @@ class Contents:
             for component, tensors in self.components.items()
             for name, tensor in tensors.items()
         }
+
+    def part(self, component: str) -> Contents:
+        """Return what belongs to one component: a part where there are several, else all."""
+        return self.parts.get(component, self)
 
 
 def read_contents(path: Path) -> Contents:
@@ -108,15 +116,50 @@ def _read_single(path: Path) -> Contents:
 
 
 def _read_folder(folder: Path) -> Contents:
-    if (folder / _PIPELINE).is_file():
-        return _read_pipeline(folder)
+    parts = [name for name in PIPELINE_COMPONENTS if (folder / name / ADAPTER_CONFIG).is_file()]
+    if parts:
+        _refuse_two_readings(folder, parts)
+        return _read_parts(folder, parts)
+    return _read_pipeline(folder) if (folder / _PIPELINE).is_file() else _read_model(folder)
+
+
+def _refuse_two_readings(folder: Path, parts: list[str]) -> None:
+    """Refuse a folder that holds adapters by component and something else: whoever reads it could mean either."""
+    others = sorted(path.name for path in folder.iterdir() if path.is_file() and _is_read(path))
+    if others:
+        raise ReaderError(
+            f"{folder} can be read in two ways: as what lies in it ({quoted(others[0])}), and as the adapters in its "
+            f"folders {' and '.join(parts)}. Name the one that you mean, such as {folder / others[0]} or "
+            f"{folder / parts[0]}, or move the other one away."
+        )
+
+
+def _is_read(path: Path) -> bool:
+    weights = path.suffix == ".safetensors" or (path.stem in USUAL_NAMES and path.suffix in (*_PICKLES, *_KERAS))
+    return weights or path.name in (_PIPELINE, ADAPTER_CONFIG)
+
+
+def _read_parts(folder: Path, names: list[str]) -> Contents:
+    contents = Contents(folder, _PEFT_FOLDER, parts={name: _read_model(folder / name) for name in names})
+    contents.adapter_config = contents.parts[names[0]].adapter_config
+    for name, part in contents.parts.items():
+        contents.components[name] = part.tensors
+        contents.files += part.files
+        contents.headers |= part.headers
+        contents.metadata |= part.metadata
+        contents.imports += part.imports
+        contents.remarks += part.remarks
+    return contents
+
+
+def _read_model(folder: Path) -> Contents:
     contents = Contents(folder, "")
     for path in _weight_files(folder, contents.remarks):
         _read_file(path, "", contents)
     inner = contents.container or SAFETENSORS
     contents.config, contents.adapter_config = _read_config(folder / CONFIG), _read_config(folder / ADAPTER_CONFIG)
     if contents.adapter_config:
-        contents.container = "PEFT folder"
+        contents.container = _PEFT_FOLDER
     else:
         contents.container = "transformers folder" if "model_type" in contents.config else f"folder with {inner}"
     return contents

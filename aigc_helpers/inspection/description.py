@@ -19,7 +19,8 @@ from aigc_helpers.formats import (
     unchecked,
 )
 from aigc_helpers.inspection.adapter_facts import AdapterFacts, describe_adapter, remarks_on_adapter
-from aigc_helpers.inspection.adapter_keys import Adapter, sort_adapter_keys
+from aigc_helpers.inspection.adapter_keys import Adapter
+from aigc_helpers.inspection.adapter_parts import adapter_of
 from aigc_helpers.inspection.compatibility import Compatibility, compatibility_with_file
 from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import (
@@ -102,7 +103,7 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     """
     contents = read_contents(path)
     tensors = contents.tensors
-    adapter = sort_adapter_keys(tensors)
+    adapter = adapter_of(contents)
     facts = describe_adapter(adapter, contents) if adapter else None
     declared = declared_family(contents.metadata)
     shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)

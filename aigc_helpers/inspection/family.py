@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from aigc_helpers.formats import quoted
+from aigc_helpers.formats import escaped
 from aigc_helpers.inspection.adapter_keys import Adapter, AdapterModule, Shaped
 from aigc_helpers.inspection.family_table import (
     FAMILIES,
@@ -103,6 +103,11 @@ def family_of_adapter(adapter: Adapter, declared: str | None = None) -> str | No
     return _language_model(module.path for module in layers if not module.flattened)
 
 
+def names_language_model(adapter: Adapter) -> bool:
+    """Say whether an adapter's layers are called like those of a language model."""
+    return _language_model(module.path for module in adapter.modules if not module.flattened) is not None
+
+
 def may_be_same(one: str, other: str) -> bool:
     """Say whether two answers about the family can both be right: one may name several.
 
@@ -128,7 +133,7 @@ def family_of_embedding(tensors: Mapping[str, Shaped]) -> str | None:
 
 def family_of_type(model_type: object) -> str | None:
     """Return the family that a configuration's ``model_type`` or GGUF's architecture names."""
-    return MODEL_TYPES.get(model_type, quoted(model_type).strip("'\"")) if isinstance(model_type, str) else None
+    return MODEL_TYPES.get(model_type, escaped(model_type)) if isinstance(model_type, str) else None
 
 
 def declared_family(metadata: Mapping[str, str]) -> str | None:
@@ -142,7 +147,7 @@ def declared_family(metadata: Mapping[str, str]) -> str | None:
         value = metadata.get(key, "").lower()
         if value and value != "none":
             known = (family.name for family in FAMILIES if family.declared and re.match(family.declared, value))
-            return next(known, quoted(value).strip("'\""))
+            return next(known, escaped(value))
     return None
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import quoted, read_number
+from aigc_helpers.formats import quoted
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
     PEFT_PREFIX,
@@ -23,11 +23,12 @@ from aigc_helpers.inspection import (
     AdapterModule,
     Contents,
     Strength,
+    adapter_of,
     declared_family,
     family_of_adapter,
+    read_alphas,
     read_contents,
     settings_of,
-    sort_adapter_keys,
     strengths,
 )
 from aigc_helpers.lora.names import Layers, component_of, with_dots
@@ -35,7 +36,6 @@ from aigc_helpers.lora.refusals import refuse_other_methods, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline of Stable Diffusion.
-_FOLDERS = (*COMPONENTS, "transformer")  # Of a PEFT adapter for several.
 # Settings that load code or fetch a model, if a library is given the file. Nothing here does.
 _NOT_FOLLOWED = {"auto_mapping": None, "megatron_core": "megatron.core"}
 
@@ -130,16 +130,16 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
     Raises:
         ReaderError: there is no LoRA, it is damaged or a pickle, or it holds what no LoRA layer can.
     """
-    inner = [name for name in _FOLDERS if (path / name / ADAPTER_CONFIG).is_file()]
-    if not inner:
-        return _read_one(path, path.name if path.name in _FOLDERS else "", layers)
-    parts = [_read_one(path / name, name, layers) for name in inner]
+    contents = read_contents(path)  # It runs nothing, and goes by the content: a name may mislead.
+    if not contents.parts:
+        return _read_one(contents, layers)
+    parts = [_read_one(part, layers) for part in contents.parts.values()]
     return LoraAdapter(
         source=path,
         layers=tuple(layer for part in parts for layer in part.layers),
         saved_modules={
             f"{name}.{key}": value
-            for name, part in zip(inner, parts, strict=True)
+            for name, part in zip(contents.parts, parts, strict=True)
             for key, value in part.saved_modules.items()
         },
         key_formats=parts[0].key_formats,
@@ -151,19 +151,19 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
     )
 
 
-def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
-    contents = read_contents(path)  # It runs nothing, and goes by the content: a name may mislead.
+def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
+    path = contents.path
     refuse_pickle(contents)
     if set(contents.files) != set(contents.headers):
         raise ReaderError(f"{path} is a {contents.container} file. LoRAs are read from safetensors files alone.")
-    adapter = sort_adapter_keys(contents.tensors)
+    adapter = adapter_of(contents)
     if adapter is None:
         raise ReaderError(f"{path} holds no LoRA: no tensor has a LoRA's name. aigc inspect {path} says what it is.")
     refuse_other_methods(path, adapter)
     guessed = {module.component or component_of(module) for module in adapter.modules}
     for module in adapter.modules:
         # Beside layers that no CLIP has, an encoder that is built as CLIP's is another model's part, such as BART's.
-        module.component = component or (module.component if "" in guessed else component_of(module))
+        module.component = module.component if "" in guessed else component_of(module)
     try:
         names = with_dots(adapter.modules, layers)
     except ReaderError as error:
@@ -173,8 +173,13 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     settings = {component: _settings(contents, component) for component in {each.component for each in adapter.modules}}
     read = []
     said = _said(adapter.modules, names, settings, contents)
-    for module, name in zip(adapter.modules, names, strict=True):
-        alpha, remark = _alpha(module, said.get((module.component, _path_in_settings(module, name))), contents)
+    strengths_of = [
+        said.get((module.component, _path_in_settings(module, name)))
+        for module, name in zip(adapter.modules, names, strict=True)
+    ]
+    alphas = read_alphas(adapter.modules, strengths_of, contents)
+    for module, name, stored in zip(adapter.modules, names, alphas, strict=True):
+        alpha, remark = _usual_alpha(module, stored)
         remarks += [remark] if remark else []
         tensors: dict[str, TensorInFile] = {}
         tensors |= {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
@@ -249,20 +254,13 @@ def _path_in_settings(module: AdapterModule, name: str) -> str:
     return name if module.flattened else module.path
 
 
-def _alpha(module: AdapterModule, said: Strength | None, contents: Contents) -> tuple[float, str]:
-    rank = module.parts["down"].shape[0]
-    stored = module.names.get("alpha")
-    for file, header in contents.headers.items():
-        if stored in header.tensors:
-            alpha = read_number(file, header, header.tensors[stored])
-            if alpha is None or not abs(alpha) < float("inf"):
-                raise ReaderError(f"{file}: the alpha {quoted(stored)} is no single finite number. Tell its author.")
-            if alpha:
-                return alpha, ""
-            return float(rank), "An alpha of 0 was read as alpha = rank, as kohya's programs read it."
-    if said is None:
-        return float(rank), "No alpha stands in the file; it was taken as the rank, as all libraries take it."
-    return said.alpha, ""
+def _usual_alpha(module: AdapterModule, alpha: float | None) -> tuple[float, str]:
+    rank = float(module.parts["down"].shape[0])
+    if alpha is None:
+        return rank, "No alpha stands in the file; it was taken as the rank, as all libraries take it."
+    if alpha == 0 and "alpha" in module.names:
+        return rank, "An alpha of 0 was read as alpha = rank, as kohya's programs read it."
+    return alpha, ""
 
 
 def _remarks(settings: Mapping[str, Any]) -> list[str]:

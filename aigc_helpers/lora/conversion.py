@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from aigc_helpers.arguments import existing, named
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.formats import convert_torch_file
 from aigc_helpers.inspection import (
@@ -59,15 +60,18 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     Args:
         source: a safetensors file as diffusers, kohya's trainer or A1111's users have it, or a PEFT folder.
         target: a folder for PEFT, with ``unet/`` and ``text_encoder/`` in it if the adapter is for both; a file
-            ``….safetensors`` for kohya; either for diffusers.
+            ``….safetensors`` for kohya; either for diffusers. An older file is replaced, and so is a folder with
+            nothing in it but what ``convert`` writes.
         to: ``"peft"``, ``"diffusers"`` or ``"kohya"`` (for A1111 and ComfyUI).
         base: the model, a file or folder. Then every layer is compared with it, and kohya's names, which do not tell
             dots from underscores, are looked up in it instead of in the list of Stable Diffusion's own.
 
     Raises:
         UnknownNameError: there is no such format.
+        WrongUsageError: there is no such source or base.
         ReaderError: the source is no whole LoRA, is not compatible with the base, or cannot be said in that format;
-            or the target is not writable. Nothing is written then, and what was there stays.
+            or the target is not writable, holds the source, or is a folder with other things in it. Nothing is written
+            then, and what was there stays.
 
     Example:
         >>> from pathlib import Path
@@ -78,12 +82,14 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     """
     if to not in FORMATS:
         raise UnknownNameError("LoRA format", to, FORMATS)
-    source, target = Path(source), Path(target)
-    base = None if base is None else Path(base)
+    source, target = existing(source), named(target)
+    base = None if base is None else existing(base)
     if to == "kohya" and target.suffix != ".safetensors":
         raise ReaderError(f"a kohya adapter is one file, and {target} does not end with .safetensors. Name it so.")
     if to == "peft" and (target.suffix == ".safetensors" or target.is_file()):
         raise ReaderError(f"a PEFT adapter is a folder, and {target} is a file's name. Name a folder.")
+    if source.resolve().is_relative_to(target.resolve()):
+        raise ReaderError(f"{target} holds what is to be converted ({source}). Name another target.")
     with _without_pickle(source) as readable:
         return _convert(readable, source, target, to, read_contents(base) if base else None, base)
 
@@ -94,16 +100,13 @@ def _without_pickle(source: Path) -> Iterator[Path]:
 
     The alphas stand in adapter_config.json: whoever converted the pickle alone would lose them.
     """
-    if not source.is_file() and not (source / ADAPTER_CONFIG).is_file():
-        yield source
-        return
     contents = read_contents(source)
     pickles = [file for file in contents.files if file not in contents.headers]
-    if not contents.adapter_config or not pickles:
+    if not contents.adapter_config or contents.parts or not pickles:
         yield source
         return
     with TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "adapter"
+        folder = Path(temporary) / source.absolute().name  # It may say the component.
         convert_torch_file(pickles[0], folder / PEFT_FILE)
         (folder / ADAPTER_CONFIG).write_text(json.dumps(contents.adapter_config), encoding="utf-8")
         try:
@@ -159,7 +162,7 @@ def _remarks(adapter: LoraAdapter, to: Format, family: str | None) -> list[str]:
     if to == "kohya" and set(adapter.components) == {"text_encoder"} and family is None:
         remarks.append(
             "Nothing says whether this text encoder is Stable Diffusion 1.x's or XL's first; its names are 1.x's "
-            "(lora_te_). For XL, name the model with --base."
+            "(lora_te_). For XL, name the model as the base."
         )
     if to == "kohya" and adapter.has_magnitudes:
         remarks.append("A DoRA: ComfyUI applies its magnitudes (dora_scale); diffusers would drop them from this file.")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aigc_helpers.arguments import check_scale, existing
 from aigc_helpers.compat import (
     activate,
     adapters_of,
@@ -76,6 +77,7 @@ def load_adapter(
             bias that replaces the model's own is put in whole.
 
     Raises:
+        WrongUsageError: there is no such file or folder, or the scale is no finite number.
         ReaderError: the file is no whole LoRA, is a pickle, is for another model (which one is said if widths tell), a
             tensor in it matches nothing, it changes no output, or its training changed the base's own weights; or an
             adapter is merged into the model. The model is as it was then.
@@ -88,11 +90,10 @@ def load_adapter(
         >>> loaded.layers, loaded.ranks, loaded.alphas
         ({'': 4}, {8: 4}, {16.0: 4})
     """
-    path = Path(path)
+    path = existing(path)
+    check_scale(scale)
     if not name or "." in name:
         raise ReaderError(f"an adapter cannot be called {name!r}: PyTorch takes a dot for the end of a name.")
-    if not math.isfinite(scale):
-        raise ReaderError(f"a scale of {scale:g} is not possible: it must be a finite number, usually 0 to 1.")
     found = match(target, path)
     models = models_of(target)
     for component, model in models.items():

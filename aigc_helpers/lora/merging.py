@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from aigc_helpers.arguments import check_scale, existing
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora.matching import MatchedLayer, match
 from aigc_helpers.lora.models import models_of, plain_layer, plain_state, weight_of
@@ -105,7 +106,9 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: str | Path, scale: 
         ['transformer.h.0.attn.c_attn', 'transformer.h.1.attn.c_attn']
         >>> merged.undo()
     """
-    found = match(target, Path(path))
+    path = existing(path)
+    check_scale(scale)
+    found = match(target, path)
     models = models_of(target)
     roundings: list[Rounding] = []
     originals: list[tuple[torch.Tensor, torch.Tensor]] = []

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import GGUF, HDF5, quoted
+from aigc_helpers.formats import GGUF, HDF5, escaped, quoted
 from aigc_helpers.inspection import Adapter, Contents
 
 _TRAINED_WITH = {"LoHa": "peft.LoHaConfig", "LoKr": "peft.LoKrConfig", "OFT": "peft.OFTConfig"}
@@ -70,7 +70,7 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
         whole = next((part for part in ("down", "up") if not _FLOATING.match(module.parts[part].dtype)), None)
         if whole:
             raise ReaderError(
-                f"{path}: the matrices of layer {name} are whole numbers ({quoted(module.parts[whole].dtype)[1:-1]}), "
+                f"{path}: the matrices of layer {name} are whole numbers ({escaped(module.parts[whole].dtype)}), "
                 "so they are quantised, and how is not known. Ask its author for the file before it was quantised."
             )
         down, up = module.parts["down"].shape, module.parts["up"].shape

@@ -16,7 +16,7 @@ import torch
 from aigc_helpers.bounded_json import texts_in
 from aigc_helpers.compat import COPIED_ROWS, COPIES, TOKEN_ROWS, adapters_of, is_plain_module, plain_key
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import quoted
+from aigc_helpers.formats import escaped, quoted
 from aigc_helpers.inspection import missing_head
 from aigc_helpers.lora.models import plain_parameters, plain_state
 
@@ -59,7 +59,7 @@ class SavedModules:
             return []
         first = next(iter(self.base))
         return [
-            f"{len(self.base)} tensors of the base itself are replaced (the first: {quoted(first)[1:-1]}). PEFT's own "
+            f"{len(self.base)} tensors of the base itself are replaced (the first: {escaped(first)}). PEFT's own "
             "calls do not bring them back when the adapter is taken out; loading another with load_adapter does."
         ]
 
@@ -127,7 +127,7 @@ def refuse_company(model: torch.nn.Module, saved: SavedModules, name: str) -> No
     others = set(adapters_of(model)) - {name}
     if saved.base and others:
         raise ReaderError(
-            f"this adapter replaces tensors of the base itself ({quoted(next(iter(saved.base)))[1:-1]}, …), and the "
+            f"this adapter replaces tensors of the base itself ({escaped(next(iter(saved.base)))}, …), and the "
             f"model also holds the adapter {sorted(others)[0]!r}, which would then run on another base. Take that out "
             "first."
         )

@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import ReaderError, first_line
-from aigc_helpers.files import replacing
-from aigc_helpers.formats import quoted
-from aigc_helpers.inspection import ADAPTER_CONFIG, ADAPTER_METADATA, PEFT_PREFIX, SDXL, printable
+from aigc_helpers.files import remove_half_written, replacing
+from aigc_helpers.formats import escaped, quoted
+from aigc_helpers.inspection import (
+    ADAPTER_CONFIG,
+    ADAPTER_METADATA,
+    PEFT_PREFIX,
+    PIPELINE_COMPONENTS,
+    SDXL,
+    printable,
+)
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
@@ -61,18 +68,51 @@ def open_tensors(adapter: LoraAdapter) -> Iterator[Read]:
         yield read
 
 
+def _older_files(target: Path) -> list[Path]:
+    """Return what an earlier conversion left in a folder, which the next one is to replace as a whole.
+
+    Raises:
+        ReaderError: it holds something else.
+    """
+    if not target.is_dir():
+        return []
+    for folder in (target, *(target / name for name in PIPELINE_COMPONENTS)):
+        remove_half_written(folder)
+    older = [path for path in target.rglob("*") if not path.is_dir()]
+    ours = {PEFT_FILE, ADAPTER_CONFIG, DIFFUSERS_FILE}
+    for path in older:
+        (*folders, name) = path.relative_to(target).parts
+        if name not in ours or len(folders) > 1 or not set(folders) <= set(PIPELINE_COMPONENTS):
+            raise ReaderError(
+                f"{target} holds {quoted(path.relative_to(target).as_posix())}, which no conversion writes, so the "
+                "folder is not replaced. Nothing was written. Name another one."
+            )
+    return older
+
+
+def _remove(older: Sequence[Path], written: Sequence[Path], target: Path) -> None:
+    """Remove what would be read together with the new files."""
+    for path in set(older) - set(written):
+        path.unlink()
+        if path.parent != target and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
 def write_peft(adapter: LoraAdapter, target: Path) -> list[Path]:
     """Write a folder as PEFT's save_pretrained does; a folder within it per component if there are several."""
+    older = _older_files(target)
     with open_tensors(adapter) as read, ExitStack() as written:
         folders = []
         for component, layers in adapter.components.items():
             # A second text encoder's names are those of a first: only the folder's name tells them apart.
-            several = len(adapter.components) > 1 or component == "text_encoder_2"
+            several = len(adapter.components) > 1 or component in ("text_encoder_2", "text_encoder_3")
             folders.append((target / component if several else target, *_peft_content(adapter, layers, read)))
         for folder, tensors, text in folders:  # Not before the last of them is known to be possible.
             written.enter_context(replacing(folder / ADAPTER_CONFIG)).write_text(text + "\n", encoding="utf-8")
             _save(tensors, written.enter_context(replacing(folder / PEFT_FILE)), _carried(adapter))
-    return [folder / name for folder, *_ in folders for name in (PEFT_FILE, ADAPTER_CONFIG)]
+    files = [folder / name for folder, *_ in folders for name in (PEFT_FILE, ADAPTER_CONFIG)]
+    _remove(older, files, target)
+    return files
 
 
 def _peft_content(adapter: LoraAdapter, layers: Sequence[LoraLayer], read: Read) -> tuple[dict[str, torch.Tensor], str]:
@@ -101,7 +141,10 @@ def _peft_content(adapter: LoraAdapter, layers: Sequence[LoraLayer], read: Read)
 
 def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
     """Write one file as pipeline.save_lora_weights does, with its metadata."""
-    target = target if target.suffix == ".safetensors" else target / DIFFUSERS_FILE
+    older: list[Path] = []
+    file = target
+    if target.suffix != ".safetensors":
+        older, file = _older_files(target), target / DIFFUSERS_FILE
     settings: dict[str, Any] = {}
     with open_tensors(adapter) as read:
         tensors = {}
@@ -122,9 +165,10 @@ def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
                 if "magnitude" in layer.tensors:
                     tensors[f"{stem}.lora_magnitude_vector"] = peft_magnitude(layer, read)
         metadata = _carried(adapter) | {ADAPTER_METADATA: json.dumps(settings, indent=2, sort_keys=True)}
-        with replacing(target) as unfinished:
+        with replacing(file) as unfinished:
             _save(tensors, unfinished, metadata)
-    return [target]
+    _remove(older, [file], target)
+    return [file]
 
 
 def write_kohya(adapter: LoraAdapter, target: Path, family: str | None) -> list[Path]:
@@ -140,8 +184,8 @@ def write_kohya(adapter: LoraAdapter, target: Path, family: str | None) -> list[
             if stem in stems:
                 raise ReaderError(
                     f"{adapter.source}: the layers {quoted(stems[stem])} and {quoted(layer.path)} would both be called "
-                    f"{quoted(stem)} by kohya, whose names have underscores for dots. Nothing was written. --to peft "
-                    "keeps them apart."
+                    f"{quoted(stem)} by kohya, whose names have underscores for dots. Nothing was written. PEFT's "
+                    "format keeps them apart."
                 )
             stems[stem] = layer.path
             down = read(layer.tensors["down"])
@@ -167,8 +211,14 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
     if others and to != "peft":
         model = _MODELS.get(others[0], others[0]) or "a model of its own, not for a pipeline"
         raise ReaderError(
-            f"{adapter.source} is for {quoted(model)[1:-1]}. {to.capitalize()}'s format has names only for the UNet "
-            "and the text encoders of Stable Diffusion. --to peft keeps it usable with PEFT."
+            f"{adapter.source} is for {escaped(model)}. {to.capitalize()}'s format has names only for the UNet "
+            "and the text encoders of Stable Diffusion. Converted to peft, it stays usable with PEFT."
+        )
+    if to == "peft" and "" in adapter.components and len(adapter.components) > 1:
+        raise ReaderError(
+            f"{adapter.source} is for {' and '.join(filter(None, adapter.components))} and for a model of its own as "
+            "well: PEFT keeps one model per folder, and only a component has a name for one. Nothing was written. Tell "
+            "its author."
         )
     from_peft = bool(adapter.settings)  # What PEFT wrote, PEFT's format takes back.
     trained = [name for name in ("trainable_token_indices", "modules_to_save") if adapter.settings.get(name)]
@@ -177,10 +227,10 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
     if to != "peft" and trained:
         raise ReaderError(
             f"{adapter.source} was trained with more than LoRA's matrices ({', '.join(trained)}), for which only "
-            "PEFT's format has names. Nothing was written. --to peft keeps it usable with PEFT."
+            "PEFT's format has names. Nothing was written. Converted to peft, it stays usable with PEFT."
         )
     if adapter.saved_modules and (to != "peft" or not from_peft):
-        names = ", ".join(quoted(name)[1:-1] for name in list(adapter.saved_modules)[:3])
+        names = ", ".join(escaped(name) for name in list(adapter.saved_modules)[:3])
         raise ReaderError(
             f"{adapter.source} also holds tensors that are no LoRA's ({len(adapter.saved_modules)}, the first: "
             f"{names}), and {to}'s format has no place for them. Nothing was written."

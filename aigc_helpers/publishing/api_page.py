@@ -45,7 +45,6 @@ def write_api_page(path: Path | None = None) -> bool:
     path, text = path or in_checkout() / PAGE, api_page()
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
-    path.parent.mkdir(exist_ok=True)
     write_text(path, text)
     return True
 

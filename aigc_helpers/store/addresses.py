@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, temporary_folder, write_text, writing_errors_explained
+from aigc_helpers.files import make_folder, sha256_of, temporary_folder, write_text, writing_errors_explained
 from aigc_helpers.formats import quoted
 from aigc_helpers.store.catalog import SourceError
 from aigc_helpers.store.http_faults import without_secrets
@@ -123,7 +123,7 @@ def _notes(address: str) -> Path:
 
 
 def _downloaded(url: str, folder: Path, sha256: str | None) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # Whole, and left by an earlier run that found its place taken.
     kept = next(folder.iterdir(), None)
     if kept and (sha256 is None or sha256_of(kept) == sha256.lower()):
@@ -204,7 +204,7 @@ def _installed_copy(name: str, file: HubFile) -> Path | None:
 
 
 def _link(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         target.symlink_to(path.resolve())
     except OSError:  # Windows lets only some accounts make links.

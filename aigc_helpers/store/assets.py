@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, temporary_folder, writing_errors_explained
+from aigc_helpers.files import make_folder, sha256_of, temporary_folder, writing_errors_explained
 from aigc_helpers.paths import in_checkout
 from aigc_helpers.profile import current_profile
 from aigc_helpers.project import find_checkout
@@ -135,7 +135,7 @@ def put_in_place(asset: Asset, deliver: Callable[[Asset, list[AssetFile], Path],
             return []
         # The download and the unpacked copy lie side by side for a moment.
         check_free_space(folder, 2 * sum(file.size for file in missing), asset.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         # Beside the target, so that the final move is a rename within one file system.
         with temporary_folder(folder.parent) as temporary:
             deliver(asset, missing, temporary)
@@ -167,7 +167,7 @@ def _fetch_from_sources(asset: Asset, missing: list[AssetFile], temporary: Path,
     failures = []
     for number, source in enumerate(asset.sources):
         delivered = temporary / str(number)
-        delivered.mkdir()
+        make_folder(delivered)
         try:
             fetch(source, missing, delivered, trusted=trusted)
             verify(missing, delivered)

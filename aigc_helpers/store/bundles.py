@@ -16,11 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
+from aigc_helpers.arguments import named
 from aigc_helpers.bounded_json import parse_json
-from aigc_helpers.errors import ReaderError, first_line
-from aigc_helpers.files import replacing, temporary_folder, writing_errors_explained
+from aigc_helpers.errors import ReaderError, WrongUsageError, first_line
+from aigc_helpers.files import make_folder, replacing, temporary_folder, writing_errors_explained
 from aigc_helpers.formats import ZIP_FAULTS, LimitedFile, check_name, quoted
-from aigc_helpers.profile import current_profile
+from aigc_helpers.profile import check_profile, current_profile
 from aigc_helpers.store.assets import InstalledAsset, asset_folder, install_asset, is_bundled, put_in_place
 from aigc_helpers.store.catalog import CATALOG, Asset, AssetFile, find_asset, load_catalog
 from aigc_helpers.store.location import store_folder
@@ -33,7 +34,9 @@ _BLOCK = 1 << 20
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, catalog: Path = CATALOG) -> list[Asset]:
+def bundle(
+    names: Sequence[str], target: str | Path, *, profile: str | None = None, catalog: Path = CATALOG
+) -> list[Asset]:
     """Pack assets into a zip, for machines without a network. What is not installed yet is installed first.
 
     Args:
@@ -43,7 +46,8 @@ def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, ca
         catalog: as for ``install``.
 
     Raises:
-        UnknownNameError: there is no such asset, or none for that profile.
+        UnknownNameError: there is no such asset or profile, or no such asset for that profile.
+        WrongUsageError: the target's name is not that of a zip.
         ReaderError: an asset lies in the repository and needs no stick; or as for ``install``.
 
     Example:
@@ -52,6 +56,10 @@ def bundle(names: Sequence[str], target: Path, *, profile: str | None = None, ca
         Traceback (most recent call last):
         aigc_helpers.errors.ReaderError: poet comes with the workbook's checkout ...
     """
+    target = named(target)
+    check_profile(profile)
+    if target.suffix.lower() != ".zip":
+        raise WrongUsageError(f"the bundle is a zip and is called so, such as stick.zip; {target} is no such name.")
     known = load_catalog(catalog)
     assets = [find_asset(name, profile or current_profile().name, known) for name in dict.fromkeys(names)]
     for asset in assets:
@@ -197,7 +205,7 @@ def _compare_members(path: Path, members: dict[str, zipfile.ZipInfo], assets: li
 def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> tuple[InstalledAsset, ...]:
     store = store_folder()
     with writing_errors_explained(store):
-        store.mkdir(parents=True, exist_ok=True)
+        make_folder(store)
         check_free_space(store, sum(asset.size for asset in assets), path.name)
         with temporary_folder(store) as temporary:
             # Everything is verified before anything is in place.
@@ -216,7 +224,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, assets: list[Asset]) -> tuple[
 
 def _extract(path: Path, archive: zipfile.ZipFile, name: str, file: AssetFile, folder: Path) -> None:
     target = folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     digest, left = hashlib.sha256(), file.size
     with _damage_explained(path):
         packed = archive.open(name)

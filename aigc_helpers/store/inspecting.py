@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from aigc_helpers.arguments import existing
 from aigc_helpers.inspection import Inspection, describe
 from aigc_helpers.paths import only_the_package_is_here
 from aigc_helpers.store.assets import asset_folder, is_bundled, is_here
@@ -23,6 +24,7 @@ def inspect(path: str | Path, *, read_numbers: bool = False, bases: Sequence[str
         bases: models to compare an adapter with, besides the installed ones.
 
     Raises:
+        WrongUsageError: there is no such file or folder, or no such base.
         ReaderError: the file holds no weights, is malformed, or is unsafe to load; the message says which, and what
             to do.
 
@@ -31,9 +33,10 @@ def inspect(path: str | Path, *, read_numbers: bool = False, bases: Sequence[str
         >>> inspect(install("film-adapter")).family
         'BERT'
     """
+    path = existing(path)
     compared = {_title(asset): asset_folder(asset) for asset in _models() if is_here(asset)}
-    compared |= {str(base): Path(base) for base in bases}
-    inspection = describe(Path(path), read_numbers=read_numbers, bases=compared)
+    compared |= {str(base): existing(base) for base in bases}
+    inspection = describe(path, read_numbers=read_numbers, bases=compared)
     if inspection.adapter is None:
         return inspection
     return dataclasses.replace(inspection, remarks=(*inspection.remarks, *_remarks_on_absent_models()))

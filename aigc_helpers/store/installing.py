@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from aigc_helpers.arguments import check_sha256, existing, named
 from aigc_helpers.errors import WrongUsageError
-from aigc_helpers.profile import current_profile
+from aigc_helpers.profile import check_profile, current_profile
 from aigc_helpers.store.addresses import install_address, is_address
 from aigc_helpers.store.assets import InstalledAsset, install_asset
 from aigc_helpers.store.bundles import install_bundle
 from aigc_helpers.store.catalog import load_catalog
-from aigc_helpers.store.http_faults import shown
-from aigc_helpers.store.layouts import OUR_OWN
+from aigc_helpers.store.http_faults import shown, without_secrets
+from aigc_helpers.store.layouts import OUR_OWN, root_of
 from aigc_helpers.store.local_files import InstalledFile, install_file
 from aigc_helpers.store.local_folders import install_folder
 from aigc_helpers.store.location import store_folder
@@ -45,7 +46,8 @@ def install(
 
     Raises:
         UnknownNameError: there is no such asset, or none for that profile.
-        WrongUsageError: an argument that this kind of source does not take.
+        WrongUsageError: there is no such file or folder, an argument makes no sense, or this kind of source does not
+            take it.
         ReaderError: the source was refused, or could not be had; what was in place before stays.
 
     Example:
@@ -74,23 +76,30 @@ def install_any(
         >>> print(asset)
         film-adapter (embedded)
     """
-    name, path, to = str(source), Path(source), None if to is None else Path(to)
+    name, path, to = str(source), named(source), None if to is None else named(to)
+    check_profile(profile)
+    if sha256 is not None:
+        check_sha256(sha256)
+    is_asset = not is_address(name) and _is_asset(name, path)
+    if (profile or trusted) and not is_asset:
+        raise WrongUsageError(
+            "a profile, and trust in code, are for names of the catalog (aigc catalog); "
+            f"{without_secrets(name)} is none."
+        )
     if is_address(name):
         return install_address(name, sha256=sha256, layout=layout, to=to)
-    if _is_asset(name, path):
-        _refuse_file_arguments(sha256, layout, "an asset of the catalog")
+    if is_asset:
+        _refuse_file_arguments(sha256, layout, to, "an asset of the catalog")
         profile = profile or current_profile().name
         return (InstalledAsset(name, profile, install_asset(name, profile, trusted=trusted)),)
     if "://" in name:
         raise WrongUsageError(f"{shown(name)} is no address to install from. Such begin with https://, http:// or hub:")
-    if not path.exists():
-        raise WrongUsageError(f"there is no file or folder {name}.")
-    if path.is_dir():
+    if existing(path).is_dir():
         if sha256:
             raise WrongUsageError("a folder has no sha256. Name the file.")
         return install_folder(path, layout=layout, to=to)
     if path.suffix.lower() == ".zip":
-        _refuse_file_arguments(sha256, layout, "a bundle")
+        _refuse_file_arguments(sha256, layout, to, "a bundle")
         return install_bundle(path)
     return install_file(path, sha256=sha256, layout=layout, to=to)
 
@@ -103,8 +112,9 @@ def _is_asset(name: str, path: Path) -> bool:
     return not path.exists() or name in {asset.name for asset in load_catalog()}
 
 
-def _refuse_file_arguments(sha256: str | None, layout: str, what: str) -> None:
+def _refuse_file_arguments(sha256: str | None, layout: str, to: Path | None, what: str) -> None:
+    root_of(layout, to)
     if sha256 or layout != OUR_OWN:
         raise WrongUsageError(
-            f"--sha256, --layout and --to are for single files; {what} has its own hashes and its own place."
+            f"sha256, layout and to are for single files; {what} has its own hashes and its own place."
         )

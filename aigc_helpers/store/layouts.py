@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
 from aigc_helpers.inspection import KOHYA, MINIATURE, SD1, SD2, SDXL, TRANSFORMER, Inspection
 from aigc_helpers.store.location import store_folder
 
@@ -85,10 +85,16 @@ def root_of(layout: str, to: Path | None) -> Path:
 
     Raises:
         UnknownNameError: there is no such layout.
+        WrongUsageError: only one of the two is given.
         ReaderError: ``to`` is no folder, or not one of that program.
     """
     if layout not in LAYOUTS:
         raise UnknownNameError("layout", layout, LAYOUTS)
+    if (layout == OUR_OWN) != (to is None):
+        raise WrongUsageError(
+            "the layouts a1111 and comfyui need to be told the folder in which that program lies (to), and that folder "
+            "needs one of these layouts. (AIGC_HOME moves our own store.)"
+        )
     if to is None:
         return store_folder()
     expected = LAYOUTS[layout]

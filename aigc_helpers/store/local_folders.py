@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, temporary_folder, writing_errors_explained
+from aigc_helpers.files import make_folder, sha256_of, temporary_folder, writing_errors_explained
 from aigc_helpers.formats import PICKLE_SUFFIXES, read_header
 from aigc_helpers.inspection import Inspection, describe, printable
 from aigc_helpers.store.layouts import folder_for, root_of
@@ -36,7 +36,8 @@ def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None
     Example:
         >>> from pathlib import Path
         >>> from aigc_helpers.paths import DATA
-        >>> install_folder(DATA / "film_adapter", layout="comfyui")
+        >>> Path("ComfyUI/models/checkpoints").mkdir(parents=True)
+        >>> install_folder(DATA / "film_adapter", layout="comfyui", to=Path("ComfyUI"))
         Traceback (most recent call last):
         aigc_helpers.errors.ReaderError: ... was not installed: ComfyUI has no place for a folder of this kind ...
     """
@@ -114,7 +115,7 @@ def _copy(source: Path, target: Path, files: list[Path], inspection: Inspection)
     with temporary_folder(target.parent) as temporary:
         whole = temporary / target.name
         for file in files:
-            (whole / file).parent.mkdir(parents=True, exist_ok=True)
+            make_folder((whole / file).parent)
             copy_hashed(source / file, whole / file)
             if file.suffix.lower() == ".safetensors":
                 read_header(whole / file)  # Also of those that were not inspected, such as variants.

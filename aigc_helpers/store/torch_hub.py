@@ -38,8 +38,9 @@ def fetch_from_torch_hub(repository: str, entry: str, target: Path, *, trusted: 
     if not local and not trusted:
         raise ReaderError(
             f"PyTorch Hub would download {repository} and run its {_HUBCONF} on this machine, with all that you may do "
-            "here. Nothing was run. Read that file first; then say that you trust it (--trust-code). A file of "
-            "safetensors needs no trust. A folder on this machine is named by its whole path, or with ./ before it."
+            "here. Nothing was run. Read that file first; then say that you trust its code (trusted=True, or aigc "
+            "install … --trust-code). A file of safetensors needs no trust. A folder on this machine is named by its "
+            "whole path, or with ./ before it."
         )
     tensors = _state_dict(_load(str(folder) if local else repository, entry, local), repository, entry)
     from safetensors.torch import save_file

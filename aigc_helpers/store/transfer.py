@@ -12,7 +12,7 @@ import requests
 import urllib3
 from tqdm.auto import tqdm
 
-from aigc_helpers.files import sha256_of, writing_errors_explained
+from aigc_helpers.files import make_folder, sha256_of, writing_errors_explained
 from aigc_helpers.formats import check_name
 from aigc_helpers.store.content_names import name_of_download
 from aigc_helpers.store.http_faults import (
@@ -75,7 +75,7 @@ def download(
         if target.is_file() and (_state(target) != before or (sha256 and sha256_of(target) == sha256.lower())):
             return target  # Another process was faster.
         partial = PartialFile(url)
-        partial.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(partial.path.parent)
         try:
             _complete(url, partial, size, dict(headers or {}))
         except BaseException:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from aigc_helpers.arguments import check_seed
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora import load_adapter
 from aigc_helpers.profile import current_profile
@@ -49,6 +50,7 @@ def write_poems(
         >>> poem[0]
         '春'
     """
+    check_seed(seed)
     if count < 1:
         raise ReaderError(f"{count} poems cannot be written: ask for 1 or more.")
     tokenizer, model = load_poet(folder)

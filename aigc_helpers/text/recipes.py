@@ -76,7 +76,7 @@ def train_review_adapter(
     """
     profile = current_profile().name
     learning_rate = REVIEWS.learning_rates[profile] if learning_rate is None else learning_rate
-    _check_settings(rank, epochs, learning_rate)
+    settings = _settings(rank, epochs, learning_rate, seed)
     train = load_reviews("train").head(snippets)  # Before the model, which may be a long download.
     set_seed(seed)
     path = install_asset("bert")
@@ -93,7 +93,6 @@ def train_review_adapter(
     token_ids = tokenizer(train["text"].tolist(), truncation=True)["input_ids"]
     labels = train["label"].astype(int).tolist()
     batches = LengthBatches(token_ids, labels, REVIEWS.batch_size, tokenizer.pad_token_id, seed)
-    settings = FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)
     result = fit(model, batches, classification_loss, settings, folder=checkpoints)
     # The base is named as the world knows it: a path would be this machine's own.
     model.peft_config["default"].base_model_name_or_path = _REVIEW_BASES[profile]
@@ -131,7 +130,7 @@ def train_tune_adapter(
         4
     """
     learning_rate = TUNE.learning_rates[current_profile().name] if learning_rate is None else learning_rate
-    _check_settings(rank, epochs, learning_rate)
+    settings = _settings(rank, epochs, learning_rate, seed)
     tokenizer, base = load_poet(folder)
     poems = _regular_ci(tune, base.config.n_positions - MARKS)
     set_seed(seed)
@@ -146,7 +145,6 @@ def train_tune_adapter(
     batches = LengthBatches(
         poem_token_ids(tokenizer, poems["text"]), None, TUNE.batch_size, tokenizer.pad_token_id, seed
     )
-    settings = FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)
     result = fit(model, batches, next_token_loss, settings, folder=checkpoints)
     model.peft_config["default"].base_model_name_or_path = "poet"
     return TrainedAdapter(model, tokenizer, result)
@@ -199,7 +197,8 @@ def _regular_ci(tune: str, longest: int | None = None) -> pandas.DataFrame:
     return table[table["form"] == tune]
 
 
-def _check_settings(rank: int, epochs: float, learning_rate: float) -> None:
-    for name, value in (("rank", rank), ("number of epochs", epochs), ("learning rate", learning_rate)):
-        if not 0 < value < float("inf"):
-            raise ReaderError(f"a {name} of {value:g} makes no sense: it has to be above 0.")
+def _settings(rank: int, epochs: float, learning_rate: float, seed: int) -> FitSettings:
+    """Return how to train, checked before a model is loaded or downloaded."""
+    if rank < 1:
+        raise ReaderError(f"a rank of {rank} is not possible: it must be 1 or more.")
+    return FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)

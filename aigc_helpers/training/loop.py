@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import torch
 from accelerate import Accelerator
@@ -30,9 +31,10 @@ from accelerate.utils import (
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
+from aigc_helpers.arguments import check_seed
 from aigc_helpers.compat import is_out_of_memory
-from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import remove_half_written
+from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.files import make_folder, remove_half_written
 from aigc_helpers.profile import current_profile
 from aigc_helpers.training.checkpoint import (
     Checkpoint,
@@ -68,6 +70,9 @@ class Batches(Protocol[Batch]):
         """Return how many units (tokens without padding, or pictures) a batch holds."""
 
 
+Schedule = Literal["linear", "cosine", "constant_with_warmup"]
+
+
 @dataclass(frozen=True)
 class FitSettings:
     """How to train.
@@ -78,17 +83,21 @@ class FitSettings:
         schedule: ``"linear"`` or ``"cosine"`` decay to 0, or ``"constant_with_warmup"``, as transformers names them.
         warmup: the share of all steps during which the learning rate climbs from 0.
         weight_decay: AdamW's decoupled decay (Loshchilov & Hutter 2019).
-        gradient_clip: the largest allowed norm of the gradient.
+        gradient_clip: the largest allowed norm of the gradient; infinity leaves it as it is.
         seed: for everything drawn during training; process number n takes ``seed + n``.
         evaluate_every: steps between evaluations; None evaluates once, at the end.
         checkpoint_every: steps between checkpoints (only with a folder).
         gradient_accumulation_steps: batches that each process takes for one optimizer step, one after the other. Four
             batches of 8 train as one of 32, in the memory of 8.
+
+    Raises:
+        ReaderError: a number out of its range; the message says which one.
+        UnknownNameError: there is no such schedule.
     """
 
     epochs: float
     learning_rate: float
-    schedule: str = "linear"
+    schedule: Schedule = "linear"
     warmup: float = 0.1
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
@@ -96,6 +105,33 @@ class FitSettings:
     evaluate_every: int | None = None
     checkpoint_every: int = 50
     gradient_accumulation_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody can train with, before a model is touched."""
+        if self.schedule not in get_args(Schedule):
+            raise UnknownNameError("schedule", self.schedule, get_args(Schedule))
+        check_seed(self.seed)
+        # A comparison with NaN is never true.
+        for name, is_possible, must_be in (
+            ("epochs", 0 < self.epochs < math.inf, "a finite number above 0"),
+            ("learning_rate", 0 < self.learning_rate < math.inf, "a finite number above 0"),
+            ("warmup", 0 <= self.warmup <= 1, "a share of all steps, from 0 to 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "a finite number of at least 0"),
+            ("gradient_clip", self.gradient_clip > 0, "a number above 0"),
+            (
+                "evaluate_every",
+                self.evaluate_every is None or _is_count(self.evaluate_every),
+                "1 or more steps, or None",
+            ),
+            ("checkpoint_every", _is_count(self.checkpoint_every), "1 or more steps"),
+            ("gradient_accumulation_steps", _is_count(self.gradient_accumulation_steps), "1 or more batches"),
+        ):
+            if not is_possible:
+                raise ReaderError(f"{name} is {getattr(self, name)}: it must be {must_be}.")
+
+
+def _is_count(value: int) -> bool:
+    return isinstance(value, Integral) and value >= 1
 
 
 @dataclass(frozen=True)
@@ -182,8 +218,8 @@ def fit(
         folder: where checkpoints and the log go. If it holds a checkpoint of the same run, the run goes on from there.
 
     Raises:
-        ReaderError: nothing is trainable, there is no data, gradient_accumulation_steps is below 1, the loss is not
-            finite, the folder belongs to a run with other settings, or its newest checkpoint is damaged.
+        ReaderError: nothing is trainable, there is no data, the loss is not finite, the folder cannot be made or
+            belongs to a run with other settings, or its newest checkpoint is damaged.
 
     Example:
         >>> import torch
@@ -219,6 +255,8 @@ class _Run(Generic[Batch]):
         self.model, self.batches, self.settings = model, batches, settings
         self.evaluate, self.folder = evaluate, folder
         total_batches = _count_batches(settings, len(batches))
+        if folder is not None:
+            make_folder(folder)
         self.accelerator = Accelerator(
             mixed_precision=profile.mixed_precision,
             cpu=profile.device == "cpu",
@@ -433,10 +471,6 @@ class _Run(Generic[Batch]):
 
 def _count_batches(settings: FitSettings, batches_per_epoch: int) -> int:
     """Return how many batches the epochs hold; raise ReaderError for settings that leave no step to take."""
-    if settings.gradient_accumulation_steps < 1:
-        raise ReaderError(
-            f"gradient_accumulation_steps is {settings.gradient_accumulation_steps}: it must be 1 or more."
-        )
     count = round(settings.epochs * batches_per_epoch)
     if count < 1:
         raise ReaderError(f"there is nothing to train on: {settings.epochs} epochs of {batches_per_epoch} batches.")

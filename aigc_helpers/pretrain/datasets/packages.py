@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import sha256_of, writing_errors_explained
+from aigc_helpers.files import make_folder, sha256_of, writing_errors_explained
 from aigc_helpers.paths import REPOSITORY
 
 # Not under version control; a second build finds its archives here and needs no network.
@@ -60,7 +60,7 @@ def fetch_python_package(
     for known in sorted(folder.glob("*")):
         if _folded(known.name).startswith(start) and _is_whole(known, sha256):
             return known
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # pip has no way to fetch an sdist without asking its build backend for metadata, which runs the package's
         # code. So the hash goes into the requirement: pip compares it first and runs nothing that differs.
@@ -105,7 +105,7 @@ def _fetch(command: list[str], package: str, tool: str, sha256: str, target: Pat
     """
     folder = target if target.is_dir() else target.parent
     with writing_errors_explained(target):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             done = subprocess.run([*command, scratch], capture_output=True, text=True, cwd=scratch)
             output = f"{done.stdout}\n{done.stderr}"

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from aigc_helpers.evaluation import References, judge
-from aigc_helpers.files import replacing
+from aigc_helpers.files import make_folder, replacing
 from aigc_helpers.images import (
     ATTENTION,
     BASE_STYLES,
@@ -247,7 +247,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _append(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     with file.open("a", encoding="utf-8", newline="\n") as opened:
         opened.write("".join(json.dumps(row) + "\n" for row in rows))
     print(*rows, sep="\n", flush=True)
