@@ -43,8 +43,8 @@ def models_of(target: DiffusionPipeline | torch.nn.Module) -> dict[str, torch.nn
         models = {component: part for component, part in parts.items() if isinstance(part, torch.nn.Module)}
         if not models:
             raise ReaderError(
-                f"a LoRA is for a model, and {type(target).__name__} is none. Give a Stable Diffusion pipeline, its UNet "
-                "or text encoder, or a model of transformers."
+                f"a LoRA is for a model, and a {type(target).__name__} is none. Give a Stable Diffusion pipeline, its "
+                "UNet or text encoder, or a model of transformers."
             )
         return models
     kinds = {
