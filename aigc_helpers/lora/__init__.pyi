@@ -15,5 +15,5 @@ from aigc_helpers.lora.saved_modules import (
     MissingRowsError as MissingRowsError,
 )
 from aigc_helpers.lora.settings import (
-    without_empty as without_empty,
+    drop_null_settings as drop_null_settings,
 )
