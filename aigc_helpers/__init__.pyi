@@ -1,5 +1,7 @@
 from aigc_helpers.errors import (
     ReaderError as ReaderError,
+    UnknownNameError as UnknownNameError,
+    WrongUsageError as WrongUsageError,
 )
 from aigc_helpers.evaluation.evaluating import (
     evaluate as evaluate,
@@ -32,4 +34,19 @@ from aigc_helpers.training.loop import (
     FitResult as FitResult,
     FitSettings as FitSettings,
     fit as fit,
+)
+
+from . import (
+    evaluation as evaluation,
+    formats as formats,
+    images as images,
+    inspection as inspection,
+    lora as lora,
+    metrics as metrics,
+    notebook as notebook,
+    panels as panels,
+    publishing as publishing,
+    store as store,
+    text as text,
+    training as training,
 )

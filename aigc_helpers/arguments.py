@@ -38,8 +38,14 @@ def existing(path: str | Path) -> Path:
             f"{path} cannot be read ({first_line(error)}). Check the name and its permissions."
         ) from error
     if not is_there:
-        raise WrongUsageError(f"there is no file or folder {path}.")
+        name = str(path)
+        hint = f" A name of the catalog is installed first: aigc install {name}, or install({name!r}) in Python."
+        raise WrongUsageError(f"there is no file or folder {path}.{hint if _may_be_an_asset(name) else ''}")
     return found
+
+
+def _may_be_an_asset(name: str) -> bool:
+    return re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None
 
 
 def check_seed(seed: int) -> None:

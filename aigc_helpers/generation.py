@@ -23,7 +23,9 @@ def generate(
     seed: int = 0,
     lora: str | Path | None = None,
     scale: float = 1.0,
-    **picture_settings: Any,  # noqa: ANN401
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
 ) -> list[Image]: ...
 
 
@@ -39,6 +41,21 @@ def generate(
 ) -> list[str]: ...
 
 
+@overload
+def generate(
+    prompt: str,
+    model: str,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    lora: str | Path | None = None,
+    scale: float = 1.0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
+) -> list[Image] | list[str]: ...
+
+
 def generate(
     prompt: str,
     model: str = "sd",
@@ -47,7 +64,9 @@ def generate(
     seed: int = 0,
     lora: str | Path | None = None,
     scale: float = 1.0,
-    **picture_settings: Any,
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
 ) -> list[Image] | list[str]:
     """Draw pictures, or write poems.
 
@@ -58,8 +77,9 @@ def generate(
         seed: the same seed gives the same result.
         lora: a LoRA for the model: its file or folder.
         scale: how much of the LoRA: 0 none, 1 as trained.
-        picture_settings: for pictures only: ``steps``, ``guidance`` and ``negative_prompt``, as ``images.draw`` takes
-            them.
+        steps: of denoising, 1 to 999; by default 20. For pictures only, as are the two below.
+        guidance: how strongly the prompt steers; by default 4.0.
+        negative_prompt: what to steer away from; by default nothing.
 
     Raises:
         UnknownNameError: no model of that name draws or writes.
@@ -72,6 +92,9 @@ def generate(
     """
     if model not in MODELS:
         raise UnknownNameError("model", model, MODELS)
+    # What is left out takes the default of images.draw, where the reasons for it stand.
+    chosen = {"steps": steps, "guidance": guidance, "negative_prompt": negative_prompt}
+    picture_settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if model == "poet" and picture_settings:
         raise WrongUsageError(
             f"{', '.join(picture_settings)} can only be used for pictures (model sd). The poet takes a prompt, a "

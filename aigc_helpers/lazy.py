@@ -16,7 +16,8 @@ from typing import Any
 def hand_out(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names stand in the ``.pyi`` beside it.
 
-    Type checkers read the same ``.pyi``, so each name stands in one place.
+    Type checkers read the same ``.pyi``, so each name stands in one place. A package within it, of ``from . import``
+    there, is imported on first use as well, and is not in ``__all__``.
 
     Args:
         package: ``__name__`` of the package.
@@ -27,16 +28,19 @@ def hand_out(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[]
         >>> "install" in names
         True
     """
-    homes = handed_out(Path(file).with_suffix(".pyi"))
+    stub = Path(file).with_suffix(".pyi")
+    homes, packages = handed_out(stub), _packages_within(stub)
     names = sorted(homes)
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401, N807 (whatever is handed out; Python's own name)
+        if name in packages:
+            return importlib.import_module(f"{package}.{name}")
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(importlib.import_module(homes[name]), name)
 
     def __dir__() -> list[str]:  # noqa: N807 (Python's own name)
-        return names
+        return sorted({*names, *packages})
 
     return __getattr__, __dir__, names
 
@@ -47,5 +51,14 @@ def handed_out(stub: Path) -> dict[str, str]:
         alias.asname or alias.name: statement.module
         for statement in ast.parse(stub.read_text(encoding="utf-8")).body
         if isinstance(statement, ast.ImportFrom) and statement.module
+        for alias in statement.names
+    }
+
+
+def _packages_within(stub: Path) -> set[str]:
+    return {
+        alias.name
+        for statement in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.ImportFrom) and not statement.module
         for alias in statement.names
     }

@@ -24,7 +24,7 @@ FILES = {"config.json": CONFIG, "unet/model.safetensors": WEIGHTS}
 
 
 def catalog_entry(name: str, profile: str, source: str, files: dict[str, bytes]) -> str:
-    lines = [f'[{name}.{profile}]\ntitle = "t"\nlicence = "MIT"\nsources = [{source}]\n[{name}.{profile}.files]']
+    lines = [f'[{name}.{profile}]\ntitle = "t"\nlicence = "Apache-2.0"\nsources = [{source}]\n[{name}.{profile}.files]']
     for file, content in files.items():
         sha256 = hashlib.sha256(content).hexdigest()
         lines.append(f'"{file}" = {{ size = {len(content)}, sha256 = "{sha256}" }}')
@@ -94,9 +94,15 @@ def test_what_is_packed_comes_out_equal(stick: Path, catalog: Path, tmp_path: Pa
 def test_the_manifest_tells_people_what_is_on_the_stick(stick: Path) -> None:
     with zipfile.ZipFile(stick) as archive:
         entry = json.loads(archive.read(MANIFEST))["assets"][0]
-    assert (entry["name"], entry["profile"], entry["licence"]) == ("tiny", "embedded", "MIT")
+    assert (entry["name"], entry["profile"], entry["licence"]) == ("tiny", "embedded", "Apache-2.0")
     assert entry["files"]["config.json"] == {"size": len(CONFIG), "sha256": hashlib.sha256(CONFIG).hexdigest()}
     assert entry["sources"][0]["kind"] == "folder"
+
+
+def test_the_licence_goes_with_the_copy(stick: Path, catalog: Path) -> None:
+    with zipfile.ZipFile(stick) as archive:
+        assert "END OF TERMS AND CONDITIONS" in archive.read("licences/Apache-2.0.txt").decode()
+    assert len(install_bundle(stick, catalog=catalog)) == 2
 
 
 def test_installing_twice_changes_nothing(stick: Path, catalog: Path) -> None:

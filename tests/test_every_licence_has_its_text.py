@@ -14,6 +14,7 @@ import pytest
 
 from aigc_helpers.cli import main
 from aigc_helpers.paths import DATA, REPOSITORY
+from aigc_helpers.store import is_bundled, load_catalog
 
 # What a card may call a licence, and a sentence that only the text of this licence has.
 LICENCES = {
@@ -77,6 +78,22 @@ def test_a_copyright_line_of_the_card_stands_in_a_linked_text(folder: Path) -> N
 @each_folder
 def test_the_card_beside_a_text_links_it(folder: Path) -> None:
     assert set(folder.glob("LICENSE*")) <= {path for _, path in linked_texts(folder)}
+
+
+@each_folder
+def test_the_catalog_names_each_licence_whose_text_lies_beside_the_data(folder: Path) -> None:
+    assets = [asset for asset in load_catalog() if str(asset.sources[0]) == f"bundled data/{folder.name}"]
+    beside = {name.replace("CC BY ", "CC-BY-") for name, path in linked_texts(folder) if path.parent == folder}
+    for asset in assets:
+        assert beside <= set(re.findall(r"[\w.-]+", asset.licence)), f"the catalog says {asset.licence}"
+
+
+def test_a_licence_of_what_comes_from_elsewhere_has_its_text_in_the_package() -> None:
+    elsewhere = [asset for asset in load_catalog() if not is_bundled(asset)]
+    assert elsewhere
+    for asset in elsewhere:
+        text = REPOSITORY / "aigc_helpers" / "store" / "licences" / f"{asset.licence}.txt"
+        assert LICENCES[asset.licence] in text_of(text)
 
 
 def test_the_card_names_the_licences_of_the_catalog(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,8 @@ def test_gguf_is_read_as_far_as_its_tensors(tmp_path: Path) -> None:
     inspection = inspect(path)
     assert (inspection.container, inspection.family, inspection.kind) == ("GGUF", "Llama", "full checkpoint")
     assert (inspection.parameters, inspection.dtypes) == (68, {"Q4_0": 1, "F32": 1})
+    in_a_folder = inspect(tmp_path)
+    assert (in_a_folder.container, in_a_folder.parameters) == ("folder with GGUF", 68)
 
 
 def test_hdf5_is_recognised(tmp_path: Path) -> None:

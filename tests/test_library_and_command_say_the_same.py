@@ -51,6 +51,7 @@ CASES = {
     "bundle into nothing": Case(lambda: bundle(["bert"], ""), ["bundle", "bert", ""], EMPTY),
     "install what is not there": Case(lambda: install("gone.ckpt"), ["install", "gone.ckpt"], "no file or folder gone"),
     "inspect what is not there": Case(lambda: inspect("gone"), ["inspect", "gone"], "no file or folder gone"),
+    "inspect a name": Case(lambda: inspect("poet"), ["inspect", "poet"], "aigc install poet, or install('poet')"),
     "inspect beside what is not there": Case(
         lambda: inspect(SEPIA, bases=["gone"]), ["inspect", SEPIA, "--base", "gone"], "no file or folder gone"
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from tiny_models import FAMILIES, WORDS, change_settings, output, tiny, trained
 
 from aigc_helpers import inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.lora import convert, load_adapter
-from aigc_helpers.lora.merging import merge
+from aigc_helpers.lora import convert, load_adapter, merge
+from aigc_helpers.paths import DATA
 
 WORD_ROWS = {"bert": "word_embeddings", "gpt2": "wte", "t5": "shared", "llama": "embed_tokens"}
 
@@ -329,3 +330,20 @@ def test_two_layers_for_one_are_refused(tmp_path: Path) -> None:
     save_file(tensors | {name.replace("transformer.", ""): tensor.clone() for name, tensor in tensors.items()}, path)
     with pytest.raises(ReaderError, match="both belong to 'transformer.h.0.attn.c_attn'"):
         load_adapter(tiny("gpt2"), folder)
+
+
+@pytest.mark.parametrize("use", [load_adapter, merge])
+@pytest.mark.parametrize("target", [None, "gpt2"])
+def test_what_is_no_model_is_called_so(use: Callable[..., object], target: object) -> None:
+    with pytest.raises(ReaderError, match=rf"a {type(target).__name__} is none\. Give a Stable Diffusion pipeline"):
+        use(target, DATA / "tune_adapter")
+
+
+def test_an_adapter_has_a_name() -> None:
+    with pytest.raises(ReaderError, match="name is empty"):
+        load_adapter(torch.nn.Linear(1, 1), DATA / "tune_adapter", "")
+
+
+def test_who_merges_is_told_of_the_model_and_of_no_loading() -> None:
+    with pytest.raises(ReaderError, match=r"The model is as it was\.$"):
+        merge(torch.nn.Linear(1, 1), DATA / "tune_adapter")

@@ -94,6 +94,7 @@ OTHER_FILES = {
     "a web page": (b"\n<!DOCTYPE html><html><title>Sign in</title>", "Open the address in a browser"),
     "JSON text": (b'{"error": "Unauthorized"}', "server's error message"),
     "text that begins 'Invalid": (b"Invalid username or password.", "server's answer"),
+    "text that begins '登录": (b"\xef\xbb\xbf" + "登录后才能下载。\u3000".encode() * 20, "server's answer"),
     "beginning of a zip file": (b"PK\x03\x04\x00\x00\x08\x08" + bytes(60), "renamed"),
     "beginning of a pickle file": (b"\x80\x02}q\x00.", "renamed"),
     "beginning of a GGUF file": (b"GGUF\x03\x00\x00\x00" + bytes(60), "renamed"),

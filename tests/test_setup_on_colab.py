@@ -149,15 +149,15 @@ def test_the_doctor_never_advises_on_colab_what_would_break_the_notebook(
 
 @pytest.mark.parametrize("name", ["film", "price", "tune"])
 def test_a_shipped_configuration_has_no_field_that_an_older_peft_warns_of(name: str) -> None:
-    from aigc_helpers.lora import without_empty
+    from aigc_helpers.lora import drop_null_settings
 
     settings = json.loads((DATA / f"{name}_adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert "kasa_config" not in settings
-    assert settings == without_empty(settings)
+    assert settings == drop_null_settings(settings)
 
 
 def test_a_field_is_left_out_only_where_null_is_what_peft_assumes() -> None:
-    from aigc_helpers.lora import without_empty
+    from aigc_helpers.lora import drop_null_settings
 
     settings = {"kasa_config": None, "a_field_of_tomorrow": None, "r": 8, "use_dora": False, "megatron_core": None}
-    assert without_empty(settings) == {"r": 8, "use_dora": False, "megatron_core": None}
+    assert drop_null_settings(settings) == {"r": 8, "use_dora": False, "megatron_core": None}

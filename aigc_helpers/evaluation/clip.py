@@ -21,7 +21,7 @@ from aigc_helpers.images import (
     load_clip,
     load_emoji,
 )
-from aigc_helpers.metrics import check_pairs, share_of
+from aigc_helpers.metrics import check_pairs, proportion_interval
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
@@ -111,7 +111,7 @@ def _ranks(queries: torch.Tensor, candidates: torch.Tensor, right: np.ndarray) -
 
 def _shares(ranks: np.ndarray, styles: np.ndarray) -> dict[str, Any]:
     return {
-        "top 1": share_of(ranks < 1),
-        "top 5": share_of(ranks < 5),
-        "top 1 by style": {style: share_of(ranks[styles == style] < 1) for style in STYLES},
+        "top 1": proportion_interval(ranks < 1),
+        "top 5": proportion_interval(ranks < 5),
+        "top 1 by style": {style: proportion_interval(ranks[styles == style] < 1) for style in STYLES},
     }

@@ -11,7 +11,7 @@ import torch
 
 from aigc_helpers.evaluation.clip import NAME
 from aigc_helpers.images import BASE_STYLES, LOOKS, STYLES, EmojiSet, Facts, embed_pictures, nearest_colour
-from aigc_helpers.metrics import share_of
+from aigc_helpers.metrics import proportion_interval
 
 if TYPE_CHECKING:
     from transformers import CLIPModel
@@ -90,9 +90,9 @@ def judge(
             right[f"style by {how}"][chosen] = own.argmin(axis=0) == list(styles).index(style)
     seen = [_background_is_right(*pair, references.emoji) for pair in zip(pictures, facts, strict=True)]
     counted = [one for one in seen if one is not None]
-    figures: dict[str, Any] = {name: share_of(values) for name, values in right.items()}
+    figures: dict[str, Any] = {name: proportion_interval(values) for name, values in right.items()}
     if counted:
-        figures["background"] = share_of(counted)
+        figures["background"] = proportion_interval(counted)
     figures["pictures without enough border for the background"] = len(seen) - len(counted)
     return figures
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, Literal, overload
 
 from aigc_helpers.errors import UnknownNameError
 
@@ -16,6 +16,18 @@ _EVALUATIONS = {
     "book": ("whole_book", "evaluate_book"),
 }
 MODELS = tuple(_EVALUATIONS)
+
+
+@overload
+def evaluate(model: Literal["book"]) -> list[dict[str, Any]]: ...
+
+
+@overload
+def evaluate(model: Literal["poet", "clip", "sd", "t5"]) -> dict[str, Any]: ...
+
+
+@overload
+def evaluate(model: str) -> dict[str, Any] | list[dict[str, Any]]: ...
 
 
 def evaluate(model: str) -> dict[str, Any] | list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from aigc_helpers.images import (
 )
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 
 def evaluate_picture_adapter(

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from aigc_helpers.metrics import Interval, KneserNey, share_of, wilson_interval
+from aigc_helpers.metrics import Interval, KneserNey, proportion_interval, wilson_interval
 from aigc_helpers.text import (
     MARKS,
     LengthBatches,
@@ -80,7 +80,7 @@ def judge_forms(poems: Sequence[str]) -> dict[str, Any]:
     regular = Counter(lengths for lengths in regular_lengths if lengths)
     return {
         "poems": len(poems),
-        "regular_share": share_of([bool(lengths) for lengths in regular_lengths]),
+        "regular_share": proportion_interval([bool(lengths) for lengths in regular_lengths]),
         "forms": dict(regular.most_common()),
         "irregular": [poem for poem, lengths in zip(poems, regular_lengths, strict=True) if not lengths],
     }

@@ -37,7 +37,8 @@ from aigc_helpers.images import (
 )
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 STEPS, GUIDANCE = 20, 4.0
 _TIMED_PICTURES = 5

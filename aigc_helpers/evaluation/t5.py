@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from aigc_helpers.metrics import score_translations, share_of
+from aigc_helpers.metrics import proportion_interval, score_translations
 from aigc_helpers.store import install_asset
 from aigc_helpers.text import PREFIXES, draw_pairs, load_translator, to_examples, translate
 
@@ -62,7 +62,7 @@ def _figures(
     right = [one == other for one, other in zip(translations, references, strict=True)]
     return {
         "sentences": len(references),
-        "exact": share_of(right),
+        "exact": proportion_interval(right),
         "bleu": asdict(scores.bleu),
         "chrf": asdict(scores.chrf),
     }

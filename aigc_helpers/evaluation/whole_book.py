@@ -12,7 +12,7 @@ from aigc_helpers.evaluation.poet import share_in_form
 from aigc_helpers.evaluation.t5 import evaluate_t5
 from aigc_helpers.images import load_pipeline, read_shown_in_training
 from aigc_helpers.lora import load_adapter
-from aigc_helpers.metrics import share_of
+from aigc_helpers.metrics import proportion_interval
 from aigc_helpers.paths import in_checkout
 from aigc_helpers.quiet import quiet
 from aigc_helpers.store import install_asset
@@ -75,7 +75,7 @@ def _film_reviews() -> list[Row]:
     texts, labels = test["text"].tolist(), test["label"].astype(int).to_numpy()
 
     def right() -> dict[str, float]:
-        return share_of(predict_classes(model, tokenizer, texts) == labels)
+        return proportion_interval(predict_classes(model, tokenizer, texts) == labels)
 
     base = right()
     load_adapter(model, adapter)

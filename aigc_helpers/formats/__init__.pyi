@@ -30,9 +30,9 @@ from aigc_helpers.formats.safetensors_header import (
 )
 from aigc_helpers.formats.safetensors_values import (
     count_non_finite as count_non_finite,
+    dtypes_not_checked as dtypes_not_checked,
     hash_file as hash_file,
     read_numbers as read_numbers,
-    unchecked as unchecked,
 )
 from aigc_helpers.formats.safetensors_writing import (
     write_safetensors as write_safetensors,

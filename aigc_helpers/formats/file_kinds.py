@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tarfile
 from pathlib import Path
 from typing import NamedTuple
@@ -97,9 +98,10 @@ def container_of(path: Path, first: bytes) -> str:
             f"{path} begins with {len(first)} zero bytes: its place was reserved, and the download never filled it. "
             "Download it again."
         )
-    if _is_text(first) and path.suffix not in PICKLE_SUFFIXES:
+    decoded = _as_text(first)
+    if decoded and path.suffix not in PICKLE_SUFFIXES:
         raise NotAWeightFileError(
-            f"{path} is not a weight file but text that begins {first[:60].decode()!r}, perhaps a server's answer to a "
+            f"{path} is not a weight file but text that begins {decoded[:60]!r}, perhaps a server's answer to a "
             f"request that it refused. {_FROM_BROWSER}."
         )
     if path.suffix == ".safetensors":
@@ -125,5 +127,10 @@ def _is_tar(first: bytes) -> bool:
     return True
 
 
-def _is_text(first: bytes) -> bool:
-    return all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in first)
+def _as_text(first: bytes) -> str:
+    """Return the bytes as text in UTF-8; nothing if they are none. The last character may be cut off."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(first)
+    except UnicodeDecodeError:
+        return ""
+    return text if all(character.isprintable() or character.isspace() for character in text) else ""

@@ -111,7 +111,7 @@ def count_non_finite(path: Path, header: SafetensorsHeader) -> dict[str, int]:
     return found
 
 
-def unchecked(header: SafetensorsHeader) -> list[str]:
+def dtypes_not_checked(header: SafetensorsHeader) -> list[str]:
     """Return the floating-point dtypes in the file that ``count_non_finite`` does not look at.
 
     Example:
@@ -121,7 +121,7 @@ def unchecked(header: SafetensorsHeader) -> list[str]:
         >>> from aigc_helpers.formats import read_header
         >>> save_file({"alpha": numpy.array(4.0), "up": numpy.array([1, numpy.nan])}, "lora.safetensors")
         >>> header = read_header(Path("lora.safetensors"))
-        >>> unchecked(header)
+        >>> dtypes_not_checked(header)
         []
     """
     dtypes = {tensor.dtype for tensor in header.tensors.values()}

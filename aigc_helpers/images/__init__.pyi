@@ -1,8 +1,8 @@
 from aigc_helpers.images.backgrounds import (
     BACKGROUNDS as BACKGROUNDS,
+    alpha_composite as alpha_composite,
     background as background,
     caption as caption,
-    lay_on as lay_on,
     nearest_colour as nearest_colour,
 )
 from aigc_helpers.images.captioned_pictures import (

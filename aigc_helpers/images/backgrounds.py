@@ -73,16 +73,16 @@ def compose(rgba: np.ndarray, colour: str) -> np.ndarray:
     Raises:
         UnknownNameError: no background is called ``colour``.
     """
-    return lay_on(rgba, background(colour).rgb)
+    return alpha_composite(rgba, background(colour).rgb)
 
 
-def lay_on(rgba: np.ndarray, rgb: Sequence[int]) -> np.ndarray:
+def alpha_composite(rgba: np.ndarray, rgb: Sequence[int]) -> np.ndarray:
     """Lay a picture (height × width × 4, uint8) on any colour (0 to 255); return height × width × 3, uint8.
 
     Example:
         >>> import numpy
         >>> transparent = numpy.zeros((64, 64, 4), numpy.uint8)
-        >>> lay_on(transparent, (40, 80, 210))[0, 0].tolist()
+        >>> alpha_composite(transparent, (40, 80, 210))[0, 0].tolist()
         [40, 80, 210]
     """
     picture = rgba.astype(np.uint16)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, DDIMScheduler
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LatentBatch = dict[str, torch.Tensor]

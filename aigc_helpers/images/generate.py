@@ -22,7 +22,7 @@ from aigc_helpers.quiet import quiet
 from aigc_helpers.store import install_asset
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 # Schedulers count from 1 here: with all 1,000 steps of training, the first time step would not exist.
 MOST_STEPS = 999

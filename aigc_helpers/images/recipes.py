@@ -28,7 +28,7 @@ from aigc_helpers.images.prompts import check_prompt
 from aigc_helpers.training import FitResult, FitSettings, fit
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 LORA_FILE = "pytorch_lora_weights.safetensors"  # As diffusers names it.
 TRIGGER_WORD = "sks"

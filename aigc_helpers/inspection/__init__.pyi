@@ -19,7 +19,7 @@ from aigc_helpers.inspection.adapter_parts import (
 from aigc_helpers.inspection.adapter_settings import (
     ADAPTER_METADATA as ADAPTER_METADATA,
     HEADS as HEADS,
-    Strength as Strength,
+    RankAndAlpha as RankAndAlpha,
     changes_base as changes_base,
     initialisation_fault as initialisation_fault,
     missing_head as missing_head,

@@ -12,7 +12,7 @@ from aigc_helpers.formats import quoted
 from aigc_helpers.inspection.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule
 from aigc_helpers.inspection.adapter_parts import read_alphas
 from aigc_helpers.inspection.adapter_settings import (
-    Strength,
+    RankAndAlpha,
     initialisation_fault,
     missing_head,
     settings_of,
@@ -94,7 +94,7 @@ def _alphas(adapter: Adapter, contents: Contents) -> list[float]:
     return [alpha for alpha in read_alphas(adapter.modules, strengths_of, contents) if alpha is not None]
 
 
-def _said_strengths(adapter: Adapter, contents: Contents) -> dict[str, dict[str, Strength]]:
+def _said_strengths(adapter: Adapter, contents: Contents) -> dict[str, dict[str, RankAndAlpha]]:
     """Return what the settings give to each layer, by component.
 
     Raises:

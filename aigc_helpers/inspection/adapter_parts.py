@@ -13,7 +13,7 @@ from aigc_helpers.inspection.adapter_keys import (
     AdapterModule,
     sort_adapter_keys,
 )
-from aigc_helpers.inspection.adapter_settings import Strength, is_alpha
+from aigc_helpers.inspection.adapter_settings import RankAndAlpha, is_alpha
 from aigc_helpers.inspection.contents import Contents
 from aigc_helpers.inspection.family import names_language_model
 
@@ -60,7 +60,7 @@ def _adapter_in(contents: Contents) -> Adapter | None:
 
 
 def read_alphas(
-    modules: Sequence[AdapterModule], said: Sequence[Strength | None], contents: Contents
+    modules: Sequence[AdapterModule], said: Sequence[RankAndAlpha | None], contents: Contents
 ) -> list[float | None]:
     """Return each layer's alpha: that of its tensor, else that of the settings, else None.
 

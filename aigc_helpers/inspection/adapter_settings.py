@@ -36,7 +36,7 @@ _HEADS_OF = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "sc
 HEADS = tuple(dict.fromkeys(name for names in _HEADS_OF.values() for name in names))
 
 
-class Strength(NamedTuple):
+class RankAndAlpha(NamedTuple):
     """What the settings give to one layer.
 
     Attributes:
@@ -85,7 +85,7 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
     return settings
 
 
-def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object) -> dict[str, Strength]:
+def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object) -> dict[str, RankAndAlpha]:
     """Return the rank and the alpha of each layer, exactly as the installed PEFT would set them.
 
     Args:
@@ -98,7 +98,7 @@ def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object)
 
     Example:
         >>> strengths({"r": 4, "lora_alpha": 8, "alpha_pattern": {"^proj_out": 2}}, ["proj_out", "b.0.proj_out"], "")
-        {'proj_out': Strength(rank=4, alpha=2.0), 'b.0.proj_out': Strength(rank=4, alpha=8.0)}
+        {'proj_out': RankAndAlpha(rank=4, alpha=2.0), 'b.0.proj_out': RankAndAlpha(rank=4, alpha=8.0)}
     """
     if not settings:
         return {}
@@ -114,7 +114,7 @@ def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object)
             raise ReaderError(
                 f"{source} says that alpha is {quoted(alpha)}, which is no number. Mend it or train again."
             )
-        found[name] = Strength(rank, float(alpha) * rank**0.5 if settings.get("use_rslora") else float(alpha))
+        found[name] = RankAndAlpha(rank, float(alpha) * rank**0.5 if settings.get("use_rslora") else float(alpha))
     return found
 
 

@@ -186,7 +186,7 @@ def _read_pipeline(folder: Path) -> Contents:
 
 
 def _weight_files(folder: Path, remarks: list[str]) -> list[Path]:
-    for suffixes in ((".safetensors",), _PICKLES, _KERAS):
+    for suffixes in ((".safetensors",), _PICKLES, _KERAS, (".gguf",)):
         files = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
         if not files:
             continue
@@ -195,8 +195,8 @@ def _weight_files(folder: Path, remarks: list[str]) -> list[Path]:
             remarks.append(f"{folder.name} also holds pickles, which were not read: {', '.join(sorted(pickles)[:5])}.")
         return _shards(folder, suffixes) or [_one_of(folder, files)]
     raise NotAWeightFileError(
-        f"{folder} holds no weight file (*.safetensors, *.bin, *.pt, *.ckpt, *.h5). Name the folder or the file that "
-        "does."
+        f"{folder} holds no weight file (*.safetensors, *.bin, *.pt, *.ckpt, *.h5, *.gguf). Name the folder or the "
+        "file that does."
     )
 
 

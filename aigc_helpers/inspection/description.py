@@ -14,9 +14,9 @@ from aigc_helpers.formats import (
     PICKLE_SUFFIXES,
     SAFETENSORS,
     count_non_finite,
+    dtypes_not_checked,
     hash_file,
     quoted,
-    unchecked,
 )
 from aigc_helpers.inspection.adapter_facts import AdapterFacts, describe_adapter, remarks_on_adapter
 from aigc_helpers.inspection.adapter_keys import Adapter
@@ -214,8 +214,8 @@ def _numbers_that_are_none(contents: Contents) -> list[str]:
                 f"{path.name}: {count:,} of the numbers in {quoted(name)} are NaN or infinite{others}. "
                 "Whatever is computed with them is NaN, too: a training that diverged, or a damaged file."
             )
-        if unchecked(header):
-            remarks.append(f"{path.name}: NaN was not looked for in {', '.join(unchecked(header))}.")
+        if dtypes_not_checked(header):
+            remarks.append(f"{path.name}: NaN was not looked for in {', '.join(dtypes_not_checked(header))}.")
     return remarks
 
 

@@ -8,10 +8,12 @@ from aigc_helpers.lora.loading import (
 )
 from aigc_helpers.lora.merging import (
     Merged as Merged,
+    Rounding as Rounding,
+    merge as merge,
 )
 from aigc_helpers.lora.saved_modules import (
     MissingRowsError as MissingRowsError,
 )
 from aigc_helpers.lora.settings import (
-    without_empty as without_empty,
+    drop_null_settings as drop_null_settings,
 )

@@ -22,7 +22,7 @@ from aigc_helpers.inspection import (
     Adapter,
     AdapterModule,
     Contents,
-    Strength,
+    RankAndAlpha,
     adapter_of,
     declared_family,
     family_of_adapter,
@@ -225,7 +225,7 @@ def _said(
     names: Sequence[str],
     settings: Mapping[str, Mapping[str, Any]],
     contents: Contents,
-) -> dict[tuple[str, str], Strength]:
+) -> dict[tuple[str, str], RankAndAlpha]:
     """Return what the settings give to each layer, by component and by the name that PEFT matches there.
 
     Raises:

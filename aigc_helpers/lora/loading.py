@@ -36,7 +36,7 @@ from aigc_helpers.lora.settings import settings_for
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from peft import LoraConfig
 
 
@@ -92,7 +92,11 @@ def load_adapter(
     """
     path = existing(path)
     check_scale(scale)
-    if not name or "." in name:
+    if not name:
+        raise ReaderError(
+            "the adapter's name is empty: the model knows its adapters by their names. Leave it out, or give one."
+        )
+    if "." in name:
         raise ReaderError(f"an adapter cannot be called {name!r}: PyTorch takes a dot for the end of a name.")
     found = match(target, path)
     models = models_of(target)

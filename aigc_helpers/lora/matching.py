@@ -37,7 +37,7 @@ from aigc_helpers.lora.saved_modules import SavedModules, refuse_unexpected, sor
 from aigc_helpers.lora.write import PEFT_FILE, Read, open_tensors, peft_magnitude
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _refuse_unknown_strength(adapter: LoraAdapter) -> None:
     if PEFT in adapter.key_formats and not any(adapter.said.values()):
         raise ReaderError(
             f"{adapter.source} holds PEFT's tensors, and {ADAPTER_CONFIG} is missing, where their strength stands. Put "
-            f"it beside {PEFT_FILE}, the name under which PEFT saves them, and name the folder. Nothing was loaded."
+            f"it beside {PEFT_FILE}, the name under which PEFT saves them, and name the folder. The model is as it was."
         )
 
 
@@ -169,7 +169,7 @@ def _check_compatibility(adapter: LoraAdapter, models: Mapping[str, torch.nn.Mod
         families = f"the adapter is for {here}, the model is {there}; "
     raise ReaderError(
         f"{adapter.source} does not fit this model: {families}{found.reason}. Load it into the model that it was "
-        "trained on; its card names it. Nothing was loaded."
+        "trained on; its card names it. The model is as it was."
     )
 
 
@@ -212,7 +212,7 @@ def _refuse_shared(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer
                 raise ReaderError(
                     f"{adapter.source}: the layers {quoted(found[one.name].layer.path)} and {quoted(one.layer.path)} "
                     f"both belong to {quoted(one.name)} of this model. The adapter is for a model of several parts; "
-                    "load it into that. Nothing was loaded."
+                    "load it into that. The model is as it was."
                 )
             found[one.name] = one
 
@@ -225,7 +225,7 @@ def _check_magnitudes(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLa
         if is_dora and without:
             raise ReaderError(
                 f"{adapter.source} is a DoRA, and {len(without)} of its {len(layers)} layers have no magnitudes, the "
-                f"first being {quoted(without[0].layer.path)}. The file is not whole. Nothing was loaded."
+                f"first being {quoted(without[0].layer.path)}. The file is not whole. The model is as it was."
             )
 
 

@@ -23,7 +23,7 @@ from aigc_helpers.lora.models import models_of, plain_layer, plain_state, weight
 from aigc_helpers.lora.saved_modules import SavedModules
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 WARN_ABOVE = 0.10
 
@@ -48,7 +48,11 @@ class Rounding(NamedTuple):
 
 @dataclass
 class Merged:
-    """A merge that can be undone; as a context manager it is, at the end."""
+    """A merge that can be undone; as a context manager it is, at the end.
+
+    Attributes:
+        roundings: what rounding cost, layer by layer; nothing of it where a weight is in float32.
+    """
 
     roundings: tuple[Rounding, ...]
     _originals: list[tuple[torch.Tensor, torch.Tensor, int]]  # A weight, what it was, what the merge made of it.

@@ -14,7 +14,7 @@ from aigc_helpers.inspection import changes_base
 from aigc_helpers.lora.adapter import COMPONENTS
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 # What PEFT has a LoRA for.
 _LORA_LAYERS = (
@@ -32,7 +32,7 @@ def models_of(target: DiffusionPipeline | torch.nn.Module) -> dict[str, torch.nn
     """Return the models that a LoRA can be for, by the component's name; ``""`` for a model of its own.
 
     Raises:
-        ReaderError: a PeftModel, which keeps a list of its adapters of its own.
+        ReaderError: a PeftModel, which keeps a list of its adapters of its own; or nothing that a LoRA can be for.
     """
     from peft import PeftModel
 
@@ -40,7 +40,13 @@ def models_of(target: DiffusionPipeline | torch.nn.Module) -> dict[str, torch.nn
         raise ReaderError("this is a PeftModel. Give the model within it (model.unload()), or call its load_adapter.")
     if not isinstance(target, torch.nn.Module):
         parts = {component: getattr(target, component, None) for component in COMPONENTS}
-        return {component: part for component, part in parts.items() if isinstance(part, torch.nn.Module)}
+        models = {component: part for component, part in parts.items() if isinstance(part, torch.nn.Module)}
+        if not models:
+            raise ReaderError(
+                f"a LoRA is for a model, and a {type(target).__name__} is none. Give a Stable Diffusion pipeline, its "
+                "UNet or text encoder, or a model of transformers."
+            )
+        return models
     kinds = {
         "UNet2DConditionModel": "unet",
         "CLIPTextModel": "text_encoder",

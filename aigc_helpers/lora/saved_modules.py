@@ -113,7 +113,7 @@ def sort_saved_modules(
     _check_complete(model, found, own, copied, settings, source, set(lora_layers))
     fault = missing_head(settings, tensors, source)
     if fault:
-        raise ReaderError(f"{fault} Nothing was loaded.")
+        raise ReaderError(f"{fault} The model is as it was.")
     return found
 
 
@@ -234,7 +234,7 @@ def _check_complete(
     if settings.get("trainable_token_indices") and not found.rows:
         raise ReaderError(
             f"{source} says that rows of an embedding were trained (trainable_token_indices), and holds none. It is "
-            "not whole. Nothing was loaded."
+            "not whole. The model is as it was."
         )
     biases = settings.get("bias")
     if biases in ("all", "lora_only"):
@@ -248,7 +248,7 @@ def _check_complete(
         raise ReaderError(
             f"{source} says that {quoted(without[0])} was trained (modules_to_save, bias), and does not hold it; "
             f"{len(without)} tensors of this model would stay the base's, or random. The file is not whole, or the "
-            "model is of another class. Nothing was loaded."
+            "model is of another class. The model is as it was."
         )
 
 
@@ -268,7 +268,7 @@ def _check_shape(name: str, tensor: torch.Tensor, own: torch.Tensor, is_embeddin
         way = f"Resize the model first: model.resize_token_embeddings({len(tensor)})."
     raise ReaderError(
         f"{source}: {quoted(name)} has the shape {list(tensor.shape)}, and {list(own.shape)} in this model. {way} "
-        "Nothing was loaded."
+        "The model is as it was."
     )
 
 

@@ -84,13 +84,13 @@ def settings_for(layers: Sequence[Layer], *, use_dora: bool) -> dict[str, Any]:
     }
 
 
-def without_empty(settings: Mapping[str, Any]) -> dict[str, Any]:
+def drop_null_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings for adapter_config.json without those that are null, where null is what PEFT assumes anyway.
 
     Every release of PEFT adds such fields, and an older one warns at length of a field that it does not know.
 
     Example:
-        >>> without_empty({"r": 8, "target_modules": ["query"], "revision": None})
+        >>> drop_null_settings({"r": 8, "target_modules": ["query"], "revision": None})
         {'r': 8, 'target_modules': ['query']}
     """
     from peft import LoraConfig

@@ -25,7 +25,7 @@ from aigc_helpers.inspection import (
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
 from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
-from aigc_helpers.lora.settings import settings_for, without_empty
+from aigc_helpers.lora.settings import drop_null_settings, settings_for
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +136,7 @@ def _peft_content(adapter: LoraAdapter, layers: Sequence[LoraLayer], read: Read)
         if "magnitude" in layer.tensors:
             tensors[f"{PEFT_PREFIX}{layer.path}.lora_magnitude_vector"] = peft_magnitude(layer, read)
     tensors |= {PEFT_PREFIX + name: read(tensor) for name, tensor in adapter.saved_modules.items()}
-    return tensors, json.dumps(without_empty(plain), indent=2, sort_keys=True, ensure_ascii=False)
+    return tensors, json.dumps(drop_null_settings(plain), indent=2, sort_keys=True, ensure_ascii=False)
 
 
 def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:

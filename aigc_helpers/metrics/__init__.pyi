@@ -19,7 +19,7 @@ from aigc_helpers.metrics.intervals import (
     bootstrap_interval as bootstrap_interval,
     compare_paired as compare_paired,
     mcnemar as mcnemar,
-    share_of as share_of,
+    proportion_interval as proportion_interval,
     wilson_interval as wilson_interval,
 )
 from aigc_helpers.metrics.kneser_ney import (

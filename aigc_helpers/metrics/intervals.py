@@ -58,34 +58,34 @@ def bootstrap_interval(
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
-def wilson_interval(hits: int, count: int) -> Interval:
-    """Return ``hits / count`` with its 95 % interval after Wilson (1927).
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """Return ``successes / trials`` with its 95 % interval after Wilson (1927).
 
-    Unlike a bootstrap's, it has a width even where all are hits, or none.
+    Unlike a bootstrap's, it has a width even where all are successes, or none.
 
     Raises:
-        ReaderError: ``count`` is 0, or ``hits`` is not from 0 to ``count``.
+        ReaderError: ``trials`` is 0, or ``successes`` is not from 0 to ``trials``.
 
     Example:
         >>> print(wilson_interval(8, 10))
         0.800 [0.490, 0.943]
     """
-    if not count:
+    if not trials:
         raise ReaderError("a share needs at least one example, and none was given.")
-    if not 0 <= hits <= count:
-        raise ReaderError(f"{hits} hits of {count} examples are not possible.")
-    interval = binomtest(hits, count).proportion_ci(method="wilson")
-    return Interval(hits / count, float(interval.low), float(interval.high))
+    if not 0 <= successes <= trials:
+        raise ReaderError(f"{successes} successes of {trials} trials are not possible.")
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return Interval(successes / trials, float(interval.low), float(interval.high))
 
 
-def share_of(hits: Sequence[bool] | numpy.ndarray) -> dict[str, float]:
+def proportion_interval(hits: Sequence[bool] | numpy.ndarray) -> dict[str, float]:
     """Return the share of hits as ``mean``, ``low`` and ``high`` of its 95 % interval, as JSON can hold it.
 
     Raises:
         ReaderError: there are no examples.
 
     Example:
-        >>> share_of([True, False])["mean"]
+        >>> proportion_interval([True, False])["mean"]
         0.5
     """
     return asdict(wilson_interval(int(numpy.sum(hits)), len(hits)))

@@ -28,6 +28,9 @@ from aigc_helpers.store.location import store_folder
 from aigc_helpers.store.placing import check_free_space, move
 
 MANIFEST = "manifest.json"
+# Licences ask that their text goes with every copy. The texts of those under which assets come from elsewhere; what is
+# bundled has its own beside it, in data/.
+_LICENCES = Path(__file__).with_name("licences")
 _FORMAT = "aigc bundle 1"
 _LARGEST_MANIFEST = 10_000_000  # Bytes.
 _BLOCK = 1 << 20
@@ -37,7 +40,7 @@ _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 def bundle(
     names: Sequence[str], target: str | Path, *, profile: str | None = None, catalog: Path = CATALOG
 ) -> list[Asset]:
-    """Pack assets into a zip, for machines without a network. What is not installed yet is installed first.
+    """Pack assets and their licences into a zip, for machines without a network; what is missing is installed first.
 
     Args:
         names: of assets.
@@ -72,6 +75,8 @@ def bundle(
     # Stored, not compressed: trained numbers hardly shrink.
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.writestr(MANIFEST, json.dumps(_manifest(assets), ensure_ascii=False, indent=2))
+        for member, text in _licence_texts(assets).items():
+            archive.write(text, member)
         for asset, folder in zip(assets, folders, strict=True):
             for file in asset.files:
                 archive.write(folder / file.name, _member(asset, file))
@@ -136,6 +141,11 @@ def _manifest(assets: list[Asset]) -> dict[str, object]:
     }
 
 
+def _licence_texts(assets: list[Asset]) -> dict[str, Path]:
+    texts = {f"licences/{asset.licence}.txt": _LICENCES / f"{asset.licence}.txt" for asset in assets}
+    return {member: text for member, text in texts.items() if text.is_file()}
+
+
 def _member(asset: Asset, file: AssetFile) -> str:
     return f"{asset.name}/{asset.profile}/{file.name}"
 
@@ -193,7 +203,7 @@ def _listed_assets(
 
 def _compare_members(path: Path, members: dict[str, zipfile.ZipInfo], assets: list[Asset]) -> None:
     expected = {_member(asset, file): file.size for asset in assets for file in asset.files}
-    for name in set(members) - set(expected) - {MANIFEST}:
+    for name in set(members) - set(expected) - {MANIFEST, *_licence_texts(assets)}:
         raise _refused(path, f"holds {quoted(name)}, which its {MANIFEST} does not name")
     for name, size in expected.items():
         if name not in members:

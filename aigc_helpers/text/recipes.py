@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.files import replacing_files
 from aigc_helpers.inspection import ADAPTER_CONFIG
-from aigc_helpers.lora import without_empty
+from aigc_helpers.lora import drop_null_settings
 from aigc_helpers.profile import current_profile
 from aigc_helpers.store import install_asset
 from aigc_helpers.text.batches import LengthBatches
@@ -183,7 +183,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         model.save_pretrained(str(temporary), save_embedding_layers=False)
         (temporary / "README.md").unlink()  # PEFT's card is a form not filled in.
         config = temporary / ADAPTER_CONFIG
-        settings = without_empty(json.loads(config.read_text(encoding="utf-8")))
+        settings = drop_null_settings(json.loads(config.read_text(encoding="utf-8")))
         config.write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")  # laid out as PEFT does
 
 

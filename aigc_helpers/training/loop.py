@@ -193,7 +193,7 @@ def fit(
     *,
     optimizer: MakeOptimizer = adamw,
     evaluate: Callable[[], dict[str, float]] | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
 ) -> FitResult:
     """Train the parameters of ``model`` that require a gradient, in place.
 
@@ -234,7 +234,8 @@ def fit(
         >>> result.steps, result.units, len(result.curve("loss")[0])
         (20, 160, 20)
     """
-    return _Run(model, batches, loss, settings, optimizer, evaluate, folder).train()
+    checkpoints = None if folder is None else Path(folder)
+    return _Run(model, batches, loss, settings, optimizer, evaluate, checkpoints).train()
 
 
 class _Run(Generic[Batch]):

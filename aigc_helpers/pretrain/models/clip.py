@@ -18,11 +18,11 @@ from aigc_helpers.images import (
     LANGUAGES,
     STYLES,
     EmojiSet,
+    alpha_composite,
     background,
     build_tokenizer,
     embed_captions,
     held_out_colours,
-    lay_on,
     load_emoji,
     nearest_colour,
     to_pixels,
@@ -110,7 +110,7 @@ class CaptionedPictures:
             furthest = self.variation.moved
             by = generator.integers(-furthest, furthest + 1, size=2)
             moved = np.roll(self.emoji.drawings[concept, style], by, axis=(0, 1))
-            pictures.append(lay_on(moved, self._shade(colour, generator).tolist()))
+            pictures.append(alpha_composite(moved, self._shade(colour, generator).tolist()))
             token_ids.append(self._token_ids(concept, STYLES[style], colour, language))
             colours.append(COLOURS.index(colour))
         pixels = to_pixels(np.stack(pictures))
