@@ -25,8 +25,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "hub:owner/name[@revision][/file]",
     )
     install.add_argument("--sha256", type=_sha256, help="what the file must have, when nobody else knows")
-    install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111 or comfyui")
-    install.add_argument("--to", type=Path, metavar="DIR", help="the folder of A1111 or ComfyUI")
+    install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111, forge or comfyui")
+    install.add_argument("--to", type=Path, metavar="DIR", help="the folder of A1111, Forge or ComfyUI")
     _add_profile(install)
     install.add_argument(
         "--trust-code", action="store_true", help="let a repository of PyTorch Hub run its code on this machine"
@@ -74,7 +74,7 @@ def _check_usage(options: argparse.Namespace) -> None:
         raise UnknownNameError("layout", options.layout, LAYOUTS)
     if (options.layout == OUR_OWN) != (options.to is None):
         raise WrongUsageError(
-            "--layout a1111 and --layout comfyui need --to, the folder in which that program lies, and --to needs one "
+            "--layout a1111, forge and comfyui need --to, the folder in which that program lies, and --to needs one "
             "of these layouts. (AIGC_HOME moves our own store.)"
         )
 

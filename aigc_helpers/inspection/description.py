@@ -11,15 +11,13 @@ from pathlib import Path
 from aigc_helpers.files import sha256_of
 from aigc_helpers.formats import (
     GGUF,
-    PICKLE_SUFFIXES,
-    SAFETENSORS,
     count_non_finite,
     hash_file,
     quoted,
     unchecked,
 )
 from aigc_helpers.inspection.adapter_facts import AdapterFacts, describe_adapter, remarks_on_adapter
-from aigc_helpers.inspection.adapter_keys import Adapter, sort_adapter_keys
+from aigc_helpers.inspection.adapter_keys import Adapter, Shaped, sort_adapter_keys
 from aigc_helpers.inspection.compatibility import Compatibility, compatibility_with_file
 from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import (
@@ -33,6 +31,7 @@ from aigc_helpers.inspection.family import (
     part_of_model,
 )
 from aigc_helpers.inspection.family_table import SDXL
+from aigc_helpers.inspection.quantisation import quantisation
 from aigc_helpers.inspection.training_metadata import in_plain_words, printable
 
 _ONE_ARCHITECTURE = (
@@ -106,7 +105,9 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     facts = describe_adapter(adapter, contents) if adapter else None
     declared = declared_family(contents.metadata)
     shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)
-    remarks = [*contents.remarks, *_remarks_on_name(contents)]
+    remarks = [*contents.remarks, *_remarks_on_embedding(tensors)]
+    if not adapter and (quantised := quantisation(tensors, contents.config)):
+        remarks.append(quantised)
     if SDXL in (shapes_say, declared):
         remarks.append(_ONE_ARCHITECTURE)
     if adapter and facts:
@@ -137,17 +138,13 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     )
 
 
-def _remarks_on_name(contents: Contents) -> list[str]:
-    """Say that a name misleads: programs choose the reader, and with it the risk, by the suffix."""
-    if (
-        contents.container != SAFETENSORS
-        or contents.path.suffix.lower() not in PICKLE_SUFFIXES
-        or contents.path.is_dir()
-    ):
+def _remarks_on_embedding(tensors: Mapping[str, Shaped]) -> list[str]:
+    if not is_textual_inversion(tensors) or not any(name.startswith("text_encoders_") for name in tensors):
         return []
     return [
-        f"Its name ends with {contents.path.suffix}, and it is a safetensors file: A1111 and others go by the name and "
-        f"fail to unpickle it. Rename it to {printable(contents.path.stem)}.safetensors."
+        "A1111 and ComfyUI look for a word's embeddings under clip_l and clip_g, and here they are called "
+        "text_encoders_0 and so on, as diffusers' training writes them: they find none. diffusers' "
+        "load_textual_inversion takes them, one encoder at a time."
     ]
 
 

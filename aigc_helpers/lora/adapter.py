@@ -25,6 +25,7 @@ from aigc_helpers.inspection import (
     Strength,
     declared_family,
     family_of_adapter,
+    names_known_library,
     read_contents,
     settings_of,
     sort_adapter_keys,
@@ -169,7 +170,7 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     except ReaderError as error:
         raise ReaderError(f"{path}: {error}") from error
     places = _places(contents)
-    remarks = _remarks(contents.adapter_config)
+    remarks = [*_remarks(contents.adapter_config), *_remarks_on_words(adapter)]
     settings = {component: _settings(contents, component) for component in {each.component for each in adapter.modules}}
     read = []
     said = _said(adapter.modules, names, settings, contents)
@@ -265,9 +266,18 @@ def _alpha(module: AdapterModule, said: Strength | None, contents: Contents) -> 
     return said.alpha, ""
 
 
+def _remarks_on_words(adapter: Adapter) -> list[str]:
+    if not adapter.words:
+        return []
+    words = ", ".join(quoted(word) for word in adapter.words[:3])
+    return [f"Left out: embeddings that come with it (bundle_emb), {len(adapter.words)} in all, such as {words}."]
+
+
 def _remarks(settings: Mapping[str, Any]) -> list[str]:
     remarks = []
     ignored = [name for name, harmless in _NOT_FOLLOWED.items() if settings.get(name) not in (None, harmless)]
+    if names_known_library(settings):
+        ignored.remove("auto_mapping")
     if ignored:
         remarks.append(f"{ADAPTER_CONFIG} names code to import ({', '.join(ignored)}); nothing was imported.")
     base = settings.get("base_model_name_or_path")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import GGUF, HDF5, quoted
-from aigc_helpers.inspection import Adapter, Contents
+from aigc_helpers.inspection import EMPTY_MATRICES, Adapter, Contents
 
 _TRAINED_WITH = {"LoHa": "peft.LoHaConfig", "LoKr": "peft.LoKrConfig", "OFT": "peft.OFTConfig"}
 _FLOATING = re.compile("F\\d|BF16")  # Of safetensors' dtypes.
@@ -47,6 +47,8 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
         )
     for module in adapter.modules:
         name = quoted(module.path)
+        if module.is_empty:
+            raise ReaderError(f"{path}: the matrices of layer {name} hold no numbers. {EMPTY_MATRICES}")
         if {"diff", "diff_b"} & set(module.parts):
             raise ReaderError(
                 f"{path}: layer {name} also has a whole difference of its weight or bias (diff, diff_b), for which "
