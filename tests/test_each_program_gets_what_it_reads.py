@@ -37,6 +37,13 @@ CONTROLNET = {"controlnet_cond_embedding.conv_in.weight": zeros(3, 3)}
 IP_ADAPTER = {"image_proj.proj.weight": zeros(3, 3), "ip_adapter.1.to_k_ip.weight": zeros(3, 3)}
 T2I_ADAPTER = {"adapter.conv_in.weight": zeros(3, 3), "adapter.body.0.resnets.0.block1.weight": zeros(3, 3)}
 UPSCALER = {"params_ema.conv_first.weight": zeros(3, 3), "params_ema.body.0.rdb1.conv1.weight": zeros(3, 3)}
+FACE_ID = {"image_proj.norm.weight": zeros(3), "ip_adapter.1.to_k_ip.weight": zeros(3, 3)} | {
+    f"ip_adapter.0.to_q_lora.{part}.weight": zeros(3, 3) for part in ("down", "up")
+}
+CONTROL_LORA = {"lora_controlnet": zeros(1), "input_hint_block.0.weight": zeros(3, 3)}
+CLIP_VISION = {"vision_model.encoder.layers.0.mlp.fc1.weight": zeros(3, 3), "visual_projection.weight": zeros(3, 3)}
+MLX = {f"model.layers.0.self_attn.q_proj.lora_{letter}": zeros(8, 8) for letter in "ab"}
+IA3 = {"base_model.model.bert.encoder.layer.0.attention.self.key.ia3_l": zeros(3, 1)}
 REFUSED = None
 
 
@@ -59,6 +66,11 @@ def install_to(tmp_path: Path, tensors: Tensors, layout: str) -> InstalledFile:
         (CONTROLNET, "models/ControlNet", "models/ControlNet", "models/controlnet"),
         (T2I_ADAPTER, "models/ControlNet", "models/ControlNet", "models/controlnet"),
         (IP_ADAPTER, "models/ControlNet", "models/ControlNet", "models/ipadapter"),
+        (FACE_ID, "models/ControlNet", "models/ControlNet", "models/ipadapter"),
+        (CONTROL_LORA, "models/ControlNet", "models/ControlNet", "models/controlnet"),
+        (CLIP_VISION, REFUSED, REFUSED, "models/clip_vision"),
+        (MLX, REFUSED, REFUSED, REFUSED),
+        (IA3, REFUSED, REFUSED, REFUSED),
         (UPSCALER, "models/ESRGAN", "models/ESRGAN", "models/upscale_models"),
     ],
 )
@@ -84,16 +96,45 @@ def test_the_program_that_a_refusal_names_takes_the_file(tmp_path: Path, tensors
         install_to(tmp_path, tensors, layout)
 
 
-def test_an_adapter_of_llama_cpp_s_is_for_no_program_that_draws(tmp_path: Path) -> None:
-    values = {"general.architecture": "llama", "general.type": "adapter"}
+def gguf_file(path: Path, values: dict[str, str], name: str) -> Path:
     content = b"GGUF" + struct.pack("<IQQ", 3, 1, len(values))
     content += b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in values.items())
-    content += text("blk.0.attn_q.weight.lora_a") + struct.pack("<IQQIQ", 2, 8, 4, 0, 0)
-    (tmp_path / "some.gguf").write_bytes(content + bytes(-len(content) % 32) + bytes(128))
+    content += text(name) + struct.pack("<IQQIQ", 2, 8, 4, 0, 0)
+    path.write_bytes(content + bytes(-len(content) % 32) + bytes(128))
+    return path
+
+
+def test_an_adapter_of_llama_cpp_s_is_for_no_program_that_draws(tmp_path: Path) -> None:
+    values = {"general.architecture": "llama", "general.type": "adapter"}
+    file = gguf_file(tmp_path / "some.gguf", values, "blk.0.attn_q.weight.lora_a")
     for layout, sign in SIGNS.items():
         (tmp_path / layout / sign).mkdir(parents=True)
         with pytest.raises(ReaderError, match="has no place for a file of this kind"):
-            install_file(tmp_path / "some.gguf", layout=layout, to=tmp_path / layout)
+            install_file(file, layout=layout, to=tmp_path / layout)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "kind", "family", "folder"),
+    [
+        ("flux", "double_blocks.0.img_mod.lin.weight", "diffusion transformer", "FLUX.1 or Chroma", "diffusion_models"),
+        ("wan", "blocks.0.cross_attn.k.weight", "diffusion transformer", "Wan 2.x", "diffusion_models"),
+        ("t5encoder", "enc.blk.0.attn_q.weight", "text encoder", "T5", "clip"),
+        ("llama", "blk.0.attn_q.weight", "full checkpoint", "Llama", None),
+    ],
+)
+def test_gguf_s_that_draw_go_where_comfyui_s_extension_looks(
+    tmp_path: Path, architecture: str, name: str, kind: str, family: str, folder: str | None
+) -> None:
+    file = gguf_file(tmp_path / "some.gguf", {"general.architecture": architecture}, name)
+    assert (inspect(file).kind, inspect(file).family) == (kind, family)
+    (tmp_path / "comfyui" / SIGNS["comfyui"]).mkdir(parents=True)
+    if folder is None:
+        with pytest.raises(ReaderError, match="has no place"):
+            install_file(file, layout="comfyui", to=tmp_path / "comfyui")
+    else:
+        done = install_file(file, layout="comfyui", to=tmp_path / "comfyui")
+        assert done.path.parent.name == folder
+        assert "ComfyUI-GGUF" in " ".join(done.remarks)
 
 
 def test_who_is_told_to_convert_can_and_nobody_else_is_told(tmp_path: Path) -> None:

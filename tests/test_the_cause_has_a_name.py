@@ -92,3 +92,25 @@ def test_the_widths_of_packed_weights_are_not_compared(tmp_path: Path, packed: s
     compared = inspect(peft_folder(tmp_path / "adapter", BERT), bases=[base]).compatibility[-1]
     assert compared.compatible
     assert "their widths were not compared" in compared.reason
+
+
+@pytest.mark.parametrize(
+    ("tensors", "kind", "refusal"),
+    [
+        ({f"model.layers.0.self_attn.q_proj.lora_{part}": zeros(8, 8) for part in "ab"}, "MLX LoRA", "mlx_lm.fuse"),
+        ({"prompt_embeddings": zeros(8, 768)}, "PEFT PROMPT_TUNING", "PEFT PROMPT_TUNING"),
+        ({"base_model.model.encoder.layer.0.attention.self.key.ia3_l": zeros(8, 1)}, "PEFT IA3", "PEFT IA3"),
+    ],
+)
+def test_other_adapters_are_named_and_not_converted(tmp_path: Path, tensors: Tensors, kind: str, refusal: str) -> None:
+    assert inspect_saved(tmp_path, tensors).kind == kind
+    with pytest.raises(ReaderError, match=refusal):
+        convert(tmp_path / "some.safetensors", tmp_path / "out", "peft")
+
+
+def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
+    save_file(kohya_lora(768), tmp_path / "some.safetensors")
+    marked = tmp_path / "marked.safetensors"
+    marked.write_bytes(b"\xef\xbb\xbf" + (tmp_path / "some.safetensors").read_bytes())
+    with pytest.raises(ReaderError, match="begins with the byte-order mark"):
+        inspect(marked)

@@ -21,6 +21,7 @@ from aigc_helpers.inspection.adapter_keys import Adapter, Shaped, sort_adapter_k
 from aigc_helpers.inspection.compatibility import Compatibility, compatibility_with_file
 from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import (
+    added_part,
     declared_family,
     family_of_adapter,
     family_of_class,
@@ -101,7 +102,7 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     """
     contents = read_contents(path)
     tensors = contents.tensors
-    adapter = sort_adapter_keys(tensors)
+    adapter = None if added_part(tensors) else sort_adapter_keys(tensors)
     facts = describe_adapter(adapter, contents) if adapter else None
     declared = declared_family(contents.metadata)
     shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)
@@ -150,7 +151,7 @@ def _remarks_on_embedding(tensors: Mapping[str, Shaped]) -> list[str]:
 
 def _family(contents: Contents) -> str | None:
     if contents.container == GGUF:
-        return family_of_type(contents.metadata.get("general.architecture"))
+        return family_of_model(contents.tensors) or family_of_type(contents.metadata.get("general.architecture"))
     if is_textual_inversion(contents.tensors):
         return family_of_embedding(contents.tensors)
     # The configuration first: Mistral and Qwen name their layers as Llama does.
@@ -161,7 +162,7 @@ def _family(contents: Contents) -> str | None:
 
 
 def _kind(contents: Contents, family: str | None) -> str | None:
-    if contents.adapter_config:
+    if contents.adapter_config.get("peft_type"):
         return f"PEFT {printable(str(contents.adapter_config.get('peft_type')))}"
     if is_textual_inversion(contents.tensors):
         return "textual inversion"

@@ -37,12 +37,21 @@ ORIGINAL_UNET, _ORIGINAL_VAE = "model.diffusion_model.", "first_stage_model."
 ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")  # Some in OpenCLIP's layout.
 
 CONTROLNET, IP_ADAPTER, T2I_ADAPTER, UPSCALER = "ControlNet", "IP-Adapter", "T2I-Adapter", "upscaler"
-HYPERNETWORK = "hypernetwork"
+HYPERNETWORK, MLX_ADAPTER, VISION_ENCODER = "hypernetwork", "MLX LoRA", "vision encoder"
+# Adapters that are no LoRA of PEFT's, by the names that only they have.
+_OTHER_ADAPTERS = {
+    MLX_ADAPTER: re.compile(r"^(?!blk\.).*\.lora_a$"),
+    "PEFT IA3": re.compile(r"\.ia3_l(\.|$)"),
+    "PEFT PROMPT_TUNING": re.compile(r"^(prompt_encoder\.\w+\.)?prompt_embeddings$"),
+}
 # A1111's: two small networks for each width of what the UNet's attention takes in.
 _OF_HYPERNETWORK = re.compile(r"\d+\.[01]\.linear(\d|\.\d+)\.(weight|bias)$")
 # What is added to a model and is no LoRA, and what enlarges pictures: the names that each of them has.
 _ADDED_PARTS = {
-    CONTROLNET: (r"^(control_model\.|controlnet_(cond_embedding|down_blocks|mid_block|blocks|x_embedder)\.)",),
+    # Whole, or as the LoRA that Stability made of one ("control-lora").
+    CONTROLNET: (
+        r"^(control_model\.|lora_controlnet$|controlnet_(cond_embedding|down_blocks|mid_block|blocks|x_embedder)\.)",
+    ),
     IP_ADAPTER: (r"^(image_proj|image_proj_model)\.", r"^(ip_adapter|adapter_modules)\."),
     T2I_ADAPTER: (r"^(adapter\.)?body\.\d+\.(resnets\.\d+\.)?block1\.", r"^(adapter\.)?conv_in\."),
     # ESRGAN's, and Real-ESRGAN's, in the names of today and in the first ones.
@@ -163,19 +172,32 @@ def declared_family(metadata: Mapping[str, str]) -> str | None:
     return None
 
 
-def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | None:
-    """Return which part of a model the tensors are; None if their names are of no kind known here."""
+def added_part(tensors: Mapping[str, Shaped]) -> str | None:
+    """Return what is added to a model and is no adapter, though layers of a LoRA may be in it; None if it is not that.
+
+    Example:
+        >>> added_part({"image_proj.norm.weight": None, "ip_adapter.1.to_k_ip.weight": None})
+        'IP-Adapter'
+    """
     for part, marks in _ADDED_PARTS.items():
         if all(any(pattern_of(mark).search(name) for name in tensors) for mark in marks):
             return part
+    return next((kind for kind, mark in _OTHER_ADAPTERS.items() if any(map(mark.search, tensors))), None)
+
+
+def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | None:
+    """Return which part of a model the tensors are; None if their names are of no kind known here."""
+    added = added_part(tensors)
+    if added:
+        return added
     if tensors and all(map(_OF_HYPERNETWORK.match, tensors)):
         return HYPERNETWORK
     beginnings = {name.partition(".")[0] for name in tensors}
-    drawing = next((row.part for row in FAMILIES if row.name == family), None)
+    drawing = next((row.part for row in FAMILIES if family and may_be_same(row.name, family)), None)
     if any(name.startswith(ORIGINAL_UNET) for name in tensors):
         others = (_ORIGINAL_VAE, *ORIGINAL_TEXT_ENCODERS, "text_encoders.", "vae.")
         return "full checkpoint" if any(name.startswith(others) for name in tensors) else drawing or UNET_PART
-    if {"conv_in", "down_blocks", "up_blocks"} <= beginnings:
+    if {"conv_in", "down_blocks", "up_blocks"} <= beginnings or {"input_blocks", "output_blocks"} <= beginnings:
         return UNET_PART
     if any(name.startswith(_ORIGINAL_VAE) for name in tensors) or _is_vae(tensors):
         return "VAE"
@@ -183,6 +205,8 @@ def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | No
         return drawing
     if family == "CLIP" and not any(name.startswith(("vision_model.", "visual_projection.")) for name in tensors):
         return "text encoder"
+    if family == "CLIP" and not any("text_model." in name for name in tensors):
+        return VISION_ENCODER
     if family == "T5" and not any(name.startswith("decoder.") for name in tensors):
         return "text encoder"
     return "full checkpoint" if family else None
@@ -195,16 +219,16 @@ def is_textual_inversion(tensors: Mapping[str, Shaped]) -> bool:
         return True
     if len(names) > 1:  # One for each text encoder of the pipeline.
         return all(map(_ENCODERS_WORD.fullmatch, names)) and all(len(each.shape) in (1, 2) for each in tensors.values())
-    if len(names) != 1:
+    if len(names) != 1 or added_part(tensors):
         return False
     (tensor,) = tensors.values()
     return "." not in names.pop() and 1 <= len(tensor.shape) <= 2 and tensor.shape[-1] in CROSS_ATTENTION
 
 
 def _is_vae(tensors: Mapping[str, Shaped]) -> bool:
-    return any(name.startswith(("decoder.up_blocks.", "decoder.up.")) for name in tensors) and any(
-        name.startswith(("encoder.down_blocks.", "encoder.down.")) for name in tensors
-    )
+    return any(
+        name.startswith(("decoder.up_blocks.", "decoder.up.", "decoder.upsamples.")) for name in tensors
+    ) and any(name.startswith(("encoder.down_blocks.", "encoder.down.", "encoder.downsamples.")) for name in tensors)
 
 
 def _language_model(names: Iterable[str]) -> str | None:

@@ -32,7 +32,7 @@ from aigc_helpers.inspection import (
     strengths,
 )
 from aigc_helpers.lora.names import Layers, component_of, with_dots
-from aigc_helpers.lora.refusals import refuse_other_methods, refuse_pickle
+from aigc_helpers.lora.refusals import refuse_other_methods, refuse_other_programs, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline of Stable Diffusion.
@@ -157,6 +157,7 @@ def _read_one(path: Path, component: str, layers: Layers) -> LoraAdapter:
     refuse_pickle(contents)
     if set(contents.files) != set(contents.headers):
         raise ReaderError(f"{path} is a {contents.container} file. LoRAs are read from safetensors files alone.")
+    refuse_other_programs(contents)
     adapter = sort_adapter_keys(contents.tensors)
     if adapter is None:
         raise ReaderError(f"{path} holds no LoRA: no tensor has a LoRA's name. aigc inspect {path} says what it is.")

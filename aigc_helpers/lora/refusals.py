@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import GGUF, HDF5, quoted
-from aigc_helpers.inspection import EMPTY_MATRICES, Adapter, Contents
+from aigc_helpers.inspection import EMPTY_MATRICES, MLX_ADAPTER, Adapter, Contents, added_part
 
 _TRAINED_WITH = {"LoHa": "peft.LoHaConfig", "LoKr": "peft.LoKrConfig", "OFT": "peft.OFTConfig"}
 _FLOATING = re.compile("F\\d|BF16")  # Of safetensors' dtypes.
@@ -27,6 +27,24 @@ def refuse_pickle(contents: Contents) -> None:
         raise ReaderError(
             f"{contents.path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
             f"{with_settings if contents.adapter_config else f'aigc install {pickles[0]}'}"
+        )
+
+
+def refuse_other_programs(contents: Contents) -> None:
+    """Refuse adapters that are not named, or not laid out, as PEFT, diffusers and kohya do.
+
+    Raises:
+        ReaderError: it is another program's; the message says whose, and what reads it.
+    """
+    kind = added_part(contents.tensors)
+    if kind == MLX_ADAPTER:
+        raise ReaderError(
+            f"{contents.path} is an adapter of MLX (mlx-lm): its matrices lie the other way round, and its strength is a "
+            "scale in its own settings. mlx_lm.fuse makes a whole model of it and its base, which every program reads."
+        )
+    if kind:
+        raise ReaderError(
+            f"{contents.path} is no LoRA but another addition to a model: {kind}. It has only one format."
         )
 
 

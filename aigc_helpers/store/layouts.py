@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.formats import GGUF
 from aigc_helpers.inspection import (
     CONTROLNET,
     FLUX1,
@@ -13,6 +14,7 @@ from aigc_helpers.inspection import (
     IP_ADAPTER,
     KOHYA,
     MINIATURE,
+    MLX_ADAPTER,
     REFINER,
     SD1,
     SD2,
@@ -21,6 +23,7 @@ from aigc_helpers.inspection import (
     T2I_ADAPTER,
     TRANSFORMER,
     UPSCALER,
+    VISION_ENCODER,
     Inspection,
     draws,
     may_be_same,
@@ -83,6 +86,8 @@ LAYOUTS = {
             CONTROLNET: "controlnet",
             T2I_ADAPTER: "controlnet",
             IP_ADAPTER: "ipadapter",
+            VISION_ENCODER: "clip_vision",
+            MLX_ADAPTER: "loras",
         },
         "",
     ),
@@ -113,6 +118,7 @@ LAYOUTS = {
             CONTROLNET: "models/controlnet",
             T2I_ADAPTER: "models/controlnet",
             IP_ADAPTER: "models/ipadapter",
+            VISION_ENCODER: "models/clip_vision",
         },
         "models/checkpoints",
         extensions={IP_ADAPTER: "ComfyUI_IPAdapter_plus"},
@@ -164,9 +170,10 @@ def folder_for(inspection: Inspection, layout: str, root: Path) -> Path:
         kind not in expected.folders or inspection.path.is_dir() or _is_language_model(kind, inspection)
     ):
         form = "folder" if inspection.path.is_dir() else "file"
+        own = "Without --layout it goes into the workbook's own store." if kind in LAYOUTS[OUR_OWN].folders else ""
         raise ReaderError(
             f"{inspection.path} was not installed: {expected.program} has no place for a {form} of this kind ({what}). "
-            "Without --layout it goes into the workbook's own store."
+            f"{own}".rstrip()
         )
     if kind not in expected.folders:
         raise ReaderError(f"{inspection.path} was not installed: the workbook's store has no place for it ({what}).")
@@ -222,6 +229,8 @@ def remarks_on_place(inspection: Inspection, layout: str) -> list[str]:
         return [f"{expected.program} reads it with the extension {extension}, which has to be installed there."]
     if layout == OUR_OWN:
         return []
+    if layout == "comfyui" and inspection.container == GGUF:
+        return ["ComfyUI reads GGUF files with the extension ComfyUI-GGUF, which has to be installed there."]
     if not inspection.adapter or not inspection.key_format or KOHYA in inspection.key_format:
         return []
     named = f"this one has names as {inspection.key_format} writes them"
