@@ -12,7 +12,7 @@ import math
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,9 @@ def _load(path: Path, container: str) -> Any:  # noqa: ANN401 - whatever stands 
     import torch
     from torch.serialization import safe_globals
 
-    stand_ins = [(_StandIn, f"{module}.{name}") for module, names in INERT.items() for name in names]
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (_StandIn, f"{module}.{name}") for module, names in INERT.items() for name in names
+    ]
     if container == ZIP:
         with reading_zip(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):

@@ -225,7 +225,7 @@ def is_textual_inversion(tensors: Mapping[str, Shaped]) -> bool:
     return "." not in names.pop() and 1 <= len(tensor.shape) <= 2 and tensor.shape[-1] in CROSS_ATTENTION
 
 
-def _is_vae(tensors: Mapping[str, Shaped]) -> bool:
+def _is_vae(tensors: Mapping[str, Shaped]) -> bool:  # diffusers', the original repositories', or Wan's.
     return any(
         name.startswith(("decoder.up_blocks.", "decoder.up.", "decoder.upsamples.")) for name in tensors
     ) and any(name.startswith(("encoder.down_blocks.", "encoder.down.", "encoder.downsamples.")) for name in tensors)

@@ -39,8 +39,8 @@ def refuse_other_programs(contents: Contents) -> None:
     kind = added_part(contents.tensors)
     if kind == MLX_ADAPTER:
         raise ReaderError(
-            f"{contents.path} is an adapter of MLX (mlx-lm): its matrices lie the other way round, and its strength is a "
-            "scale in its own settings. mlx_lm.fuse makes a whole model of it and its base, which every program reads."
+            f"{contents.path} is an adapter of MLX (mlx-lm): its matrices lie the other way round, and its strength is "
+            "a scale in its own settings. mlx_lm.fuse makes a whole model of it and its base."
         )
     if kind:
         raise ReaderError(
