@@ -45,7 +45,7 @@ _ENDINGS: tuple[tuple[re.Pattern[str], str, str | None], ...] = tuple(
         (r"\.lora_B(\.[^.]+)?\.weight", "up", None),
         (r"\.lora_embedding_A(\.[^.]+)?", "down", None),
         (r"\.lora_embedding_B(\.[^.]+)?", "up", None),
-        (r"\.lora_magnitude_vector(\.[^.]+)*", "magnitude", None),
+        (r"\.lora_magnitude_vector(\.[^.]+){0,2}", "magnitude", None),
         (r"\.lora_down\.weight", "down", KOHYA),
         (r"\.lora_up\.weight", "up", KOHYA),
         (r"\.lora_mid\.weight", "mid", KOHYA),
