@@ -35,6 +35,21 @@ def test_a_variant_alone_is_what_there_is() -> None:
     assert chosen("model.fp16.safetensors", "config.json") == {"model.fp16.safetensors", "config.json"}
 
 
+@pytest.mark.parametrize(
+    ("shard", "index"),
+    [
+        ("model-0000{}-of-00002.fp16.safetensors", "model.safetensors.fp16.index.json"),
+        ("model.fp16-0000{}-of-00002.safetensors", "model.safetensors.index.fp16.json"),
+        ("model.fp16-0000{}-of-00002.safetensors", "model.fp16.safetensors.index.json"),
+    ],
+)
+def test_a_variant_s_shards_come_with_their_index_under_each_of_its_names(shard: str, index: str) -> None:
+    variant = {shard.format(1), shard.format(2), index}
+    assert chosen(*variant) == variant
+    plain = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}
+    assert chosen(*variant, *plain) == plain
+
+
 def test_a_pipeline_comes_without_the_same_weights_in_one_file() -> None:
     needed = {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
     needed |= {"text_encoder/model.safetensors", "tokenizer/merges.txt", "scheduler/scheduler_config.json"}

@@ -113,3 +113,13 @@ def test_a_socks_proxy_without_its_package_is_told(
     assert main(["install", source]) == 1
     said = capsys.readouterr().err
     assert "a SOCKS proxy" in said and "pip install PySocks socksio" in said and "sEcReT" not in said
+
+
+def test_a_proxy_that_is_no_address_is_not_taken_for_the_address_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, "sEcReT:")
+    assert main(["install", "http://example.org/f.safetensors"]) == 1
+    said = capsys.readouterr().err
+    assert "is no address of a proxy" in said and "sEcReT" not in said

@@ -23,8 +23,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "hub:owner/name[@revision][/file]",
     )
     install.add_argument("--sha256", help="what the file must have, when nobody else knows")
-    install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111 or comfyui")
-    install.add_argument("--to", type=named, metavar="DIR", help="the folder of A1111 or ComfyUI")
+    install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111, forge or comfyui")
+    install.add_argument("--to", type=named, metavar="DIR", help="the folder of A1111, Forge or ComfyUI")
     _add_profile(install)
     install.add_argument(
         "--trust-code", action="store_true", help="let a repository of PyTorch Hub run its code on this machine"

@@ -86,8 +86,12 @@ def _tuple_of(items: list[Any]) -> tuple[Any, ...]:
 
 
 def _named(pairs: Iterable[Any]) -> dict[str, Any]:
-    # Other keys are left out: hashing those of a hostile file may take for ever.
-    return {key: value for key, value in pairs if isinstance(key, str)}
+    # Other keys are left out: hashing those of a hostile file may take for ever. A hypernetwork's are numbers.
+    return {
+        str(key): value
+        for key, value in pairs
+        if isinstance(key, str) or (type(key) is int and abs(key) < _SMALL and isinstance(value, tuple))
+    }
 
 
 def _listed(arguments: tuple[Any, ...]) -> Iterator[Any]:
@@ -98,6 +102,11 @@ def _is_pair(item: Any) -> bool:  # noqa: ANN401 - whatever stands in the pickle
     return isinstance(item, (list, tuple)) and len(item) == 2
 
 
+class _Parameters(dict):
+    """A ParameterDict, which gets what it holds with its state."""
+
+
+_PARAMETER_DICT = Global("torch.nn.modules.container", "ParameterDict")
 _MARK = object()
 _OPAQUE = object()  # A value that says nothing about tensors.
 # Called, they hash what they are given.
@@ -319,6 +328,9 @@ class _Machine:
 
     def _do_reduce(self, _: None) -> None:
         function, arguments = self._pop_many(2)
+        if function == _PARAMETER_DICT:
+            self._stack.append(_Parameters())
+            return
         given = arguments if isinstance(arguments, tuple) else ()
         if isinstance(function, Global) and function.name in _HASHING:
             self._count_keys_given(given)
@@ -340,10 +352,16 @@ class _Machine:
         self._stack.append(Call(function, arguments))
 
     def _do_build(self, _: None) -> None:
-        self._pop_many(1)  # The state of an object: an OrderedDict's _metadata, for one.
+        (state,) = self._pop_many(1)  # Of an object: an OrderedDict's _metadata, for one.
+        parameters = state.get("_parameters") if isinstance(state, dict) else None
+        if isinstance(self._stack[-1], _Parameters) and isinstance(parameters, dict):
+            self._stack[-1].update(parameters)
 
     def _do_persid(self, identifier: str) -> None:
         self._stack.append(Persistent(identifier))
 
     def _do_binpersid(self, _: None) -> None:
-        self._stack.append(Persistent(self._stack.pop()))
+        identifier = self._stack.pop()
+        # torch before 1.6 names a module's class so, with its source beside it, and gives the class for it.
+        is_class = isinstance(identifier, tuple) and len(identifier) > 1 and identifier[0] == "module"
+        self._stack.append(identifier[1] if is_class else Persistent(identifier))

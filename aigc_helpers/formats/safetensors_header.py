@@ -6,6 +6,7 @@ tensors' bytes without a gap.
 
 from __future__ import annotations
 
+import codecs
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,11 @@ def _refuse(path: Path, fault: str) -> NoReturn:
 def _header_length(first: bytes, size: int) -> int:
     if size < 8:
         raise _FaultError(f"it has only {size} bytes, and the length of the header alone takes 8")
+    if first.startswith(codecs.BOM_UTF8):
+        raise _FaultError(
+            "it begins with the byte-order mark of a text in UTF-8: an editor or a script has read it as a text and "
+            "saved it, and its numbers are lost"
+        )
     (length,) = struct.unpack("<Q", first[:8])
     if length > LARGEST_HEADER:
         raise _FaultError(

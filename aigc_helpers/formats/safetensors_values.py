@@ -19,6 +19,17 @@ _STRUCT_CODES = {"F16": "<e", "F32": "<f", "F64": "<d", "I64": "<q", "I32": "<i"
 _EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52)}
 
 
+# 8-bit floats: bits of the exponent and of the mantissa, what the exponent is counted from, and whether they end in
+# infinity as IEEE's do (E4M3FN has only NaN, of all ones; the FNUZ kinds have NaN where the others have minus zero).
+_SMALL_FLOATS = {
+    "F8_E4M3": (4, 3, 7),
+    "F8_E5M2": (5, 2, 15),
+    "F8_E4M3FNUZ": (4, 3, 8),
+    "F8_E5M2FNUZ": (5, 2, 16),
+    "F8_E8M0": (8, 0, 127),
+}
+
+
 class Hashes(NamedTuple):
     """``sha256`` of the whole file; ``sshs_model_hash`` of all after the header, as kohya's trainer writes it."""
 
@@ -49,13 +60,30 @@ def read_numbers(path: Path, header: SafetensorsHeader, names: Iterable[str]) ->
 
 
 def _read_number(opened: BinaryIO, data_start: int, tensor: StoredTensor) -> float | None:
-    if math.prod(tensor.shape) != 1 or tensor.dtype not in {*_STRUCT_CODES, "BF16"}:
+    if math.prod(tensor.shape) != 1 or tensor.dtype not in {*_STRUCT_CODES, *_SMALL_FLOATS, "BF16"}:
         return None
     opened.seek(data_start + tensor.begin)
     raw = opened.read(tensor.end - tensor.begin)
+    if tensor.dtype in _SMALL_FLOATS:
+        return _small_float(raw[0], tensor.dtype)
     if tensor.dtype == "BF16":
         raw = b"\x00\x00" + raw  # A bfloat16 is the upper half of a float32.
     return float(struct.unpack(_STRUCT_CODES.get(tensor.dtype, "<f"), raw)[0])
+
+
+def _small_float(byte: int, dtype: str) -> float:
+    exponent_bits, mantissa_bits, bias = _SMALL_FLOATS[dtype]
+    if dtype == "F8_E8M0":  # A power of two, and no sign.
+        return math.nan if byte == 0xFF else 2.0 ** (byte - bias)
+    sign = -1.0 if byte & 0x80 else 1.0
+    exponent, mantissa = (byte & 0x7F) >> mantissa_bits, byte & ((1 << mantissa_bits) - 1)
+    if dtype.endswith("FNUZ") and byte == 0x80 or dtype == "F8_E4M3" and byte & 0x7F == 0x7F:
+        return math.nan
+    if dtype == "F8_E5M2" and exponent == (1 << exponent_bits) - 1:
+        return math.nan if mantissa else sign * math.inf
+    if not exponent:
+        return sign * mantissa * 2.0 ** (1 - bias - mantissa_bits)
+    return sign * (1 + mantissa / (1 << mantissa_bits)) * 2.0 ** (exponent - bias)
 
 
 def hash_file(path: Path, header: SafetensorsHeader) -> Hashes:

@@ -12,7 +12,7 @@ import math
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from aigc_helpers.formats.file_kinds import FIRST_BYTES, PICKLE, ZIP, NotAWeight
 from aigc_helpers.formats.pickle_program import UnsafePickleError
 from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
 from aigc_helpers.formats.safetensors_writing import write_safetensors
-from aigc_helpers.formats.torch_file import bounded_names, pickles_of, read_torch_file, reading_zip
+from aigc_helpers.formats.torch_file import INERT, bounded_names, pickles_of, read_torch_file, reading_zip
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # What torch writes for parameters, settings and 8-bit numbers. picklescan's strict mode admits only what plain tensors
 # need; torch.load(weights_only=True) admits these, too.
 _ADMITTED_BESIDES = {
+    "__builtin__.set",
+    "builtins.set",
     "collections.Counter",
     "collections.defaultdict",
     "torch._utils._rebuild_parameter",
@@ -38,6 +40,7 @@ _ADMITTED_BESIDES = {
     *(f"torch.{name}" for name in ("Size", "device", "float16", "bfloat16", "float32", "float64", "int64")),
     *(f"torch.{name}" for name in ("float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64")),
 }
+_ADMITTED_BESIDES |= {f"{module}.{name}" for module, names in INERT.items() for name in names}
 _MOST_NAMED = 5
 _DEEPEST = 3
 _LONGEST_SHOWN = 100  # Characters.
@@ -105,13 +108,17 @@ def _scan(path: Path, container: str) -> None:
 
 def _load(path: Path, container: str) -> Any:  # noqa: ANN401 - whatever stands in the file.
     import torch
+    from torch.serialization import safe_globals
 
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (_StandIn, f"{module}.{name}") for module, names in INERT.items() for name in names
+    ]
     if container == ZIP:
         with reading_zip(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise MalformedFileError(f"{path} is packed as torch never packs. Download it again, as safetensors.")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), safe_globals(stand_ins):
             warnings.simplefilter("ignore")  # Of old storage classes, which the file's author chose.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=container == ZIP)
     except Exception as error:  # A changed byte makes torch raise anything from KeyError to MemoryError.
@@ -119,6 +126,20 @@ def _load(path: Path, container: str) -> Any:  # noqa: ANN401 - whatever stands 
             f"{path} cannot be opened by torch.load(weights_only=True) ({first_line(error)}). It is damaged, or holds "
             "more than tensors. Download it again, as safetensors if there is a choice."
         ) from error
+
+
+class _StandIn(dict):
+    """In the place of an inert class, which is never imported: empty, or what a ParameterDict holds."""
+
+    def __new__(cls, *_: object) -> _StandIn:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        parameters = state.get("_parameters") if isinstance(state, dict) else None
+        self.update(parameters if isinstance(parameters, dict) else {})
 
 
 def _state_dict(path: Path, value: Any, remarks: list[str]) -> dict[str, torch.Tensor]:  # noqa: ANN401 - as loaded.

@@ -74,6 +74,16 @@ _ALLOWED = {
     "_codecs": {"encode"},
     "builtins": {"set", "bytearray", "complex", "dict", "list", "tuple", "int", "float", "bool", "str", "bytes"},
 }
+# Classes of training programs that lie beside the tensors and do nothing there. Nobody imports them: only what a
+# ParameterDict holds is read, which is what Textual Inversion's first releases put the words into.
+INERT = {
+    "torch.nn.modules.container": {"ParameterDict"},
+    "pytorch_lightning.callbacks.model_checkpoint": {"ModelCheckpoint"},
+    "pytorch_lightning.callbacks.early_stopping": {"EarlyStopping"},
+    "lightning.pytorch.callbacks.model_checkpoint": {"ModelCheckpoint"},
+    "lightning.pytorch.callbacks.early_stopping": {"EarlyStopping"},
+    "argparse": {"Namespace"},
+}
 _ALLOWED["__builtin__"] = _ALLOWED["builtins"]  # Their name in pickles of protocol 2 and below.
 
 
@@ -87,11 +97,19 @@ class PickledTensor:
 
 @dataclass(frozen=True)
 class TorchFile:
-    """What a torch file holds. ``imports`` are the dotted names that its pickle would import, all of them allowed."""
+    """What a torch file holds.
+
+    Attributes:
+        container: torch zip or legacy pickle.
+        tensors: by name.
+        imports: the dotted names that its pickle would import, all of them allowed.
+        inert: those of them that are no part of tensors and do nothing.
+    """
 
     container: str
     tensors: dict[str, PickledTensor]
     imports: tuple[str, ...]
+    inert: tuple[str, ...]
 
 
 def read_torch_file(path: Path, container: str) -> TorchFile:
@@ -115,7 +133,8 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
     """
     programs = [program for program, _ in pickles_of(path, container)]
     imports = list(dict.fromkeys(each for program in programs for each in program.imports))
-    unexpected = [each for each in imports if each.name not in _ALLOWED.get(each.module, ())]
+    inert = [each for each in imports if each.name in INERT.get(each.module, ())]
+    unexpected = [each for each in imports if each.name not in _ALLOWED.get(each.module, ()) and each not in inert]
     if unexpected:
         names = ", ".join(quoted(str(each)) for each in unexpected[:10])
         raise UnsafePickleError(
@@ -136,7 +155,7 @@ def read_torch_file(path: Path, container: str) -> TorchFile:
     for name, tensor in tensors.items():
         _check_shape(path, name, tensor.shape)
     kind = "torch zip" if container == ZIP else "legacy pickle"
-    return TorchFile(kind, tensors, tuple(map(str, imports)))
+    return TorchFile(kind, tensors, tuple(map(str, imports)), tuple(map(str, inert)))
 
 
 def bounded_names(path: Path, named: Iterable[tuple[str, _Named]]) -> Iterator[tuple[str, _Named]]:
@@ -288,6 +307,10 @@ def _tensors(
         return
     seen.add(id(value))
     for name, item in value.items():
+        if isinstance(item, tuple) and not depth:  # The two networks that a hypernetwork has for each width.
+            for number, part in enumerate(item[:2]):
+                yield from _tensors(part, seen, f"{name}.{number}.", depth + 1)
+            continue
         tensor = _tensor(item)
         if tensor:
             yield prefix + name, tensor

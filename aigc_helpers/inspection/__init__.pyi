@@ -1,4 +1,5 @@
 from aigc_helpers.inspection.adapter_facts import (
+    EMPTY_MATRICES as EMPTY_MATRICES,
     AdapterFacts as AdapterFacts,
 )
 from aigc_helpers.inspection.adapter_keys import (
@@ -23,6 +24,7 @@ from aigc_helpers.inspection.adapter_settings import (
     changes_base as changes_base,
     initialisation_fault as initialisation_fault,
     missing_head as missing_head,
+    names_known_library as names_known_library,
     settings_of as settings_of,
     strengths as strengths,
     targeted as targeted,
@@ -43,8 +45,17 @@ from aigc_helpers.inspection.description import (
     describe as describe,
 )
 from aigc_helpers.inspection.family import (
+    CONTROLNET as CONTROLNET,
+    HYPERNETWORK as HYPERNETWORK,
+    IP_ADAPTER as IP_ADAPTER,
+    MLX_ADAPTER as MLX_ADAPTER,
     ORIGINAL_UNET as ORIGINAL_UNET,
+    T2I_ADAPTER as T2I_ADAPTER,
+    UPSCALER as UPSCALER,
+    VISION_ENCODER as VISION_ENCODER,
+    added_part as added_part,
     declared_family as declared_family,
+    draws as draws,
     family_of_adapter as family_of_adapter,
     family_of_model as family_of_model,
     may_be_same as may_be_same,
@@ -52,10 +63,13 @@ from aigc_helpers.inspection.family import (
 )
 from aigc_helpers.inspection.family_table import (
     CLIP_LAYERS as CLIP_LAYERS,
+    FLUX1 as FLUX1,
     MINIATURE as MINIATURE,
+    REFINER as REFINER,
     SD1 as SD1,
     SD2 as SD2,
     SDXL as SDXL,
+    STABLE_DIFFUSION_3 as STABLE_DIFFUSION_3,
     TRANSFORMER as TRANSFORMER,
     TRANSFORMER_LAYERS as TRANSFORMER_LAYERS,
     UNET_LAYERS as UNET_LAYERS,

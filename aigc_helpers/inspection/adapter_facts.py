@@ -15,6 +15,7 @@ from aigc_helpers.inspection.adapter_settings import (
     RankAndAlpha,
     initialisation_fault,
     missing_head,
+    names_known_library,
     settings_of,
     strengths,
 )
@@ -25,6 +26,13 @@ _KINDS = {"LoRA": "LoRA", "DoRA": "DoRA", "LoHa": "LyCORIS LoHa", "LoKr": "LyCOR
 _KINDS |= {"OFT": "OFT (orthogonal, no LoRA)", "GLoRA": "LyCORIS GLoRA", "full difference": "LyCORIS full difference"}
 _COMPONENTS = {"unet": "UNet ", "text_encoder": "text encoder ", "text_encoder_2": "second text encoder ", "": ""}
 _COMPONENTS |= {"text_encoder_3": "third text encoder "}
+# Why matrices have the shape [0] (peft#1328), and what helps.
+EMPTY_MATRICES = (
+    "So DeepSpeed's ZeRO-3 saves what is split among processes and was not gathered: the trained numbers are not in "
+    "the file. They may stand in the training's own checkpoint, from which its zero_to_fp32.py makes whole ones; or "
+    "train with stage3_gather_16bit_weights_on_model_save."
+)
+_MOST_NAMED = 5
 _WITHOUT_ALPHA = {"full difference", "OFT"}
 _NUMBER_BETWEEN_UNDERSCORES = re.compile(r"_(\d+)(?=_|$)_?")
 
@@ -40,6 +48,7 @@ class AdapterFacts:
         alphas: layers per alpha; a layer without one is not counted.
         layers: per block of the model the kinds of layer, with their number.
         saved_modules: names of tensors that replace the model's own, such as a classifier's head.
+        components: of a pipeline, that its layers are in; ``""`` for a model of its own.
     """
 
     kind: str
@@ -48,6 +57,7 @@ class AdapterFacts:
     alphas: dict[float, int]
     layers: dict[str, dict[str, int]]
     saved_modules: tuple[str, ...]
+    components: tuple[str, ...]
 
 
 def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
@@ -57,7 +67,7 @@ def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
         alphas = _alphas(adapter, contents)
     except ReaderError:
         alphas = []  # A remark says why.
-    ranks = Counter(module.rank for module in adapter.modules if module.rank is not None)
+    ranks = Counter(module.rank for module in adapter.modules if module.rank is not None and not module.is_empty)
     return AdapterFacts(
         kind=" and ".join(_KINDS[method] for method, _ in methods.most_common()),
         modules=len(adapter.modules),
@@ -65,12 +75,15 @@ def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
         alphas=dict(sorted(Counter(alphas).items())),
         layers=_group(adapter.modules),
         saved_modules=tuple(adapter.saved_modules),
+        components=tuple(dict.fromkeys(module.component for module in adapter.modules)),
     )
 
 
 def remarks_on_adapter(adapter: Adapter, facts: AdapterFacts, contents: Contents) -> list[str]:
     """Return sentences about what needs care before this adapter is used."""
     return [
+        *_remarks_on_empty_matrices(adapter),
+        *_remarks_on_words(adapter),
         *_remarks_on_matrices(adapter),
         *_remarks_on_settings(adapter, contents),
         *_remarks_on_alphas(adapter, facts.alphas, contents),
@@ -129,6 +142,27 @@ def _with_dots(layer: str) -> str:
         if layer.startswith(outer + "_"):
             return f"{outer}.{layer.removeprefix(outer + '_')}"
     return layer
+
+
+def _remarks_on_empty_matrices(adapter: Adapter) -> list[str]:
+    empty = [module for module in adapter.modules if module.is_empty]
+    if not empty:
+        return []
+    return [
+        f"{len(empty)} of {len(adapter.modules)} layers hold no numbers, the first being {quoted(empty[0].path)}. "
+        f"{EMPTY_MATRICES}"
+    ]
+
+
+def _remarks_on_words(adapter: Adapter) -> list[str]:
+    if not adapter.words:
+        return []
+    words = ", ".join(quoted(word) for word in adapter.words[:_MOST_NAMED])
+    more = f" and {len(adapter.words) - _MOST_NAMED} more" if len(adapter.words) > _MOST_NAMED else ""
+    return [
+        f"With the LoRA come the embeddings of {words}{more} (bundle_emb): A1111 takes them, and such a word in the "
+        "prompt calls them up. diffusers and PEFT leave them out, and so does aigc convert."
+    ]
 
 
 def _remarks_on_matrices(adapter: Adapter) -> list[str]:
@@ -221,7 +255,7 @@ def _remarks_on_config(adapter: Adapter, contents: Contents, ranks: dict[int, in
     if not config:
         return [f"PEFT loads this only with its {ADAPTER_CONFIG} beside it."] if PEFT in adapter.key_formats else []
     remarks = []
-    if config.get("auto_mapping"):
+    if config.get("auto_mapping") and not names_known_library(config):
         remarks.append(f"{ADAPTER_CONFIG} names code to import (auto_mapping). Load it only if you trust its author.")
     if config.get("megatron_core") not in (None, "megatron.core"):
         remarks.append(

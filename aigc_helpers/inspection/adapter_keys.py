@@ -45,7 +45,7 @@ _ENDINGS: tuple[tuple[re.Pattern[str], str, str | None], ...] = tuple(
         (r"\.lora_B(\.[^.]+)?\.weight", "up", None),
         (r"\.lora_embedding_A(\.[^.]+)?", "down", None),
         (r"\.lora_embedding_B(\.[^.]+)?", "up", None),
-        (r"\.lora_magnitude_vector(\.[^.]+)*", "magnitude", None),
+        (r"\.lora_magnitude_vector(\.[^.]+){0,2}", "magnitude", None),
         (r"\.lora_down\.weight", "down", KOHYA),
         (r"\.lora_up\.weight", "up", KOHYA),
         (r"\.lora_mid\.weight", "mid", KOHYA),
@@ -104,6 +104,7 @@ _KOHYA_COMPONENTS = {
 PIPELINE_COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer")  # Of a pipeline.
 COMFYUI_PREFIX = "diffusion_model."  # Whatever draws, as its original repository names the layers.
 _COMPILED = re.compile(r"(^|(?<=[._]))_orig_mod[._]")  # torch.compile puts this into the names of what it wraps.
+_BUNDLED = re.compile(r"bundle_emb\.(?P<word>.+)\.(clip_[lg]|t5(xxl)?|string_to_param\.\*|emb_params)$", re.DOTALL)
 PEFT_PREFIX = "base_model.model."  # What PEFT puts before the names of a model's own layers.
 _ORIGINAL_UNET_BLOCKS = ("input_blocks", "middle_block", "output_blocks", "time_embed.", "label_emb.", "out.")
 # What a diffusion transformer's layers begin with, whoever names them; trainers put lora_unet_ before them, too.
@@ -147,8 +148,15 @@ class AdapterModule:
         return part[0] if part else None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether a matrix holds no number: DeepSpeed's ZeRO-3 saves them so, if nobody gathers the parts first."""
+        return any(0 in tensor.shape for tensor in self.parts.values())
+
+    @property
     def sizes(self) -> tuple[int, int] | None:
         """Outputs and inputs of the layer it is for (a convolution's inputs: channels × kernel); None if unknown."""
+        if self.is_empty:
+            return None
         if "diff" in self.parts:
             shape = self._shape("diff")
             return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else None
@@ -188,11 +196,13 @@ class Adapter:
         key_formats: whose names the file has, the most frequent first.
         modules: by the layer that each is for.
         saved_modules: tensors by name that are no LoRA's and replace the model's own, such as a classifier's head.
+        words: that come along, each with its embeddings (``bundle_emb``).
     """
 
     key_formats: tuple[str, ...]
     modules: tuple[AdapterModule, ...]
     saved_modules: Mapping[str, Shaped]
+    words: tuple[str, ...] = ()
 
     @property
     def methods(self) -> Counter[str]:
@@ -216,7 +226,12 @@ def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
     modules: dict[str, AdapterModule] = {}
     formats: Counter[str] = Counter()
     saved_modules: dict[str, Shaped] = {}
+    words: dict[str, None] = {}
     for name, tensor in tensors.items():
+        word = _BUNDLED.match(name)
+        if word:
+            words[word["word"]] = None
+            continue
         ending = _ending(name)
         if ending is None:
             saved_modules[name] = tensor
@@ -231,7 +246,8 @@ def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
     found = [module for module in modules.values() if set(module.parts) - {"alpha", "magnitude"}]
     if not found:
         return None
-    return Adapter(tuple(each for each, _ in formats.most_common()), tuple(modules.values()), saved_modules)
+    key_formats = tuple(each for each, _ in formats.most_common())
+    return Adapter(key_formats, tuple(modules.values()), saved_modules, tuple(words))
 
 
 def _ending(name: str) -> tuple[str, str, str | None] | None:

@@ -44,6 +44,7 @@ def adapter_of(contents: Contents) -> Adapter | None:
             for name, adapter in adapters.items()
             for key, tensor in adapter.saved_modules.items()
         },
+        words=tuple(dict.fromkeys(word for adapter in adapters.values() for word in adapter.words)),
     )
 
 

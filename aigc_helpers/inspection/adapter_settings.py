@@ -33,6 +33,11 @@ _OTHER_BEGINNINGS = ("pissa_niter", "corda", "loftq", "lora_ga")
 
 # The heads that PEFT's classes for these tasks train and save with the adapter.
 _HEADS_OF = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
+_TASKS = {
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+}
 HEADS = tuple(dict.fromkeys(name for names in _HEADS_OF.values() for name in names))
 
 
@@ -187,7 +192,7 @@ def missing_head(settings: Mapping[str, Any], saved_modules: Collection[str], so
         >>> print(missing_head({"task_type": "SEQ_CLS"}, ["base_model.model.classifier.weight"], "my_adapter"))
         None
     """
-    task = settings.get("task_type")
+    task = settings.get("task_type") or _task_of_class(settings)
     heads = _HEADS_OF.get(task) if isinstance(task, str) else None
     if not heads:
         return None
@@ -199,6 +204,27 @@ def missing_head(settings: Mapping[str, Any], saved_modules: Collection[str], so
         "model's own head would stay, and a new model's is random. Ask for the file as PEFT's save_pretrained wrote "
         "it; it holds the head."
     )
+
+
+def _task_of_class(settings: Mapping[str, Any]) -> str | None:
+    """Return the task of the class that PEFT noted down where the training named no task."""
+    mapping = settings.get("auto_mapping")
+    name = str(mapping.get("base_model_class")) if isinstance(mapping, dict) else ""
+    return next((task for ending, task in _TASKS.items() if name.endswith(ending)), None)
+
+
+def names_known_library(settings: Mapping[str, Any]) -> bool:
+    """Say whether ``auto_mapping`` leads into a library that is there anyway, so that no code of the author's runs.
+
+    Example:
+        >>> names_known_library({"auto_mapping": {"parent_library": "transformers.models.bert.modeling_bert"}})
+        True
+        >>> names_known_library({"auto_mapping": {"parent_library": "somebody.s_module"}})
+        False
+    """
+    mapping = settings.get("auto_mapping")
+    library = mapping.get("parent_library") if isinstance(mapping, dict) else None
+    return isinstance(library, str) and library.startswith(("transformers.models.", "diffusers.models."))
 
 
 def targeted(settings: Mapping[str, Any], names: Sequence[str], source: object) -> set[str]:

@@ -38,7 +38,8 @@ _ORIGINAL_COMPONENTS = {
     "unet": (ORIGINAL_UNET,),
     "text_encoder": ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer."),
 }
-# How quantised weights end that are packed several to a number: GPTQ and AWQ, compressed-tensors, HQQ.
+# How quantised weights end that are packed several to a number: GPTQ and AWQ, compressed-tensors, HQQ. Others keep the
+# name and are whole numbers: bitsandbytes' U8, MLX's U32, torchao's I32.
 _PACKED = (".qweight", ".weight_packed", ".W_q")
 _ORIGINAL_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
 
@@ -105,6 +106,9 @@ def compatibility_with(adapter: Adapter, base: Contents, title: str) -> Compatib
     """
     if not base.tensors:
         return Compatibility(title, False, f"the layers of a {base.container} file are not known")
+    empty = sum(module.is_empty for module in adapter.modules)
+    if empty:
+        return Compatibility(title, False, f"{empty} of its {len(adapter.modules)} layers hold no numbers")
     found = _Found()
     encoders_left_out = ""
     for component in dict.fromkeys(module.component for module in adapter.modules):
@@ -206,7 +210,7 @@ def _layers(tensors: Mapping[str, Shaped]) -> dict[str, _Layer | None]:
         if packed:
             layers[_inner(name.removesuffix(packed))] = None
         elif name.endswith(".weight") and len(tensor.shape) > 1:
-            is_packed = tensor.dtype == "U8" or f"{name}.absmax" in tensors
+            is_packed = tensor.dtype in ("U8", "U32", "I32") or f"{name}.absmax" in tensors
             layers[_inner(name.removesuffix(".weight"))] = None if is_packed else _layer(name, tensor)
     return layers
 

@@ -254,8 +254,13 @@ def _read_file(path: Path, component: str, contents: Contents) -> None:
         torch_file = read_torch_file(path, container)
         contents.container, tensors = torch_file.container, dict(torch_file.tensors)
         contents.imports += torch_file.imports
+        beside = ", ".join(name.rpartition(".")[2] for name in torch_file.inert)
         contents.remarks.append(
-            "A pickle: nothing was run, and all that it would import belongs to tensors. safetensors needs no check."
+            f"A pickle: nothing was run. Beside tensors it would import {beside}, which training programs leave there "
+            "and which does nothing. safetensors needs no check."
+            if beside
+            else "A pickle: nothing was run, and all that it would import belongs to tensors. safetensors needs no "
+            "check."
         )
     contents.files.append(path)
     contents.components.setdefault(component, {}).update(tensors)

@@ -11,19 +11,18 @@ from pathlib import Path
 from aigc_helpers.files import sha256_of
 from aigc_helpers.formats import (
     GGUF,
-    PICKLE_SUFFIXES,
-    SAFETENSORS,
     count_non_finite,
     dtypes_not_checked,
     hash_file,
     quoted,
 )
 from aigc_helpers.inspection.adapter_facts import AdapterFacts, describe_adapter, remarks_on_adapter
-from aigc_helpers.inspection.adapter_keys import Adapter
+from aigc_helpers.inspection.adapter_keys import Adapter, Shaped
 from aigc_helpers.inspection.adapter_parts import adapter_of
 from aigc_helpers.inspection.compatibility import Compatibility, compatibility_with_file
 from aigc_helpers.inspection.contents import Contents, read_contents
 from aigc_helpers.inspection.family import (
+    added_part,
     declared_family,
     family_of_adapter,
     family_of_class,
@@ -34,6 +33,7 @@ from aigc_helpers.inspection.family import (
     part_of_model,
 )
 from aigc_helpers.inspection.family_table import SDXL
+from aigc_helpers.inspection.quantisation import quantisation
 from aigc_helpers.inspection.training_metadata import in_plain_words, printable
 
 _ONE_ARCHITECTURE = (
@@ -103,11 +103,13 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     """
     contents = read_contents(path)
     tensors = contents.tensors
-    adapter = adapter_of(contents)
+    adapter = None if added_part(tensors) else adapter_of(contents)
     facts = describe_adapter(adapter, contents) if adapter else None
     declared = declared_family(contents.metadata)
     shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)
-    remarks = [*contents.remarks, *_remarks_on_name(contents)]
+    remarks = [*contents.remarks, *_remarks_on_embedding(tensors)]
+    if not adapter and (quantised := quantisation(tensors, contents.config)):
+        remarks.append(quantised)
     if SDXL in (shapes_say, declared):
         remarks.append(_ONE_ARCHITECTURE)
     if adapter and facts:
@@ -138,23 +140,19 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     )
 
 
-def _remarks_on_name(contents: Contents) -> list[str]:
-    """Say that a name misleads: programs choose the reader, and with it the risk, by the suffix."""
-    if (
-        contents.container != SAFETENSORS
-        or contents.path.suffix.lower() not in PICKLE_SUFFIXES
-        or contents.path.is_dir()
-    ):
+def _remarks_on_embedding(tensors: Mapping[str, Shaped]) -> list[str]:
+    if not is_textual_inversion(tensors) or not any(name.startswith("text_encoders_") for name in tensors):
         return []
     return [
-        f"Its name ends with {contents.path.suffix}, and it is a safetensors file: A1111 and others go by the name and "
-        f"fail to unpickle it. Rename it to {printable(contents.path.stem)}.safetensors."
+        "A1111 and ComfyUI look for a word's embeddings under clip_l and clip_g, and here they are called "
+        "text_encoders_0 and so on, as diffusers' training writes them: they find none. diffusers' "
+        "load_textual_inversion takes them, one encoder at a time."
     ]
 
 
 def _family(contents: Contents) -> str | None:
     if contents.container == GGUF:
-        return family_of_type(contents.metadata.get("general.architecture"))
+        return family_of_model(contents.tensors) or family_of_type(contents.metadata.get("general.architecture"))
     if is_textual_inversion(contents.tensors):
         return family_of_embedding(contents.tensors)
     # The configuration first: Mistral and Qwen name their layers as Llama does.
@@ -165,7 +163,7 @@ def _family(contents: Contents) -> str | None:
 
 
 def _kind(contents: Contents, family: str | None) -> str | None:
-    if contents.adapter_config:
+    if contents.adapter_config.get("peft_type"):
         return f"PEFT {printable(str(contents.adapter_config.get('peft_type')))}"
     if is_textual_inversion(contents.tensors):
         return "textual inversion"

@@ -30,16 +30,32 @@ _BLOCK = re.compile(r"([a-z_]+?)_(\d+)_")
 _NUMBER_OF_BLOCK = re.compile(r"(blocks?|layers?|h)\.\d+\.")
 _OF_T5 = ("encoder_block_",)
 _OF_CLIP = ("encoder_layers_", "text_projection")
+_ENCODERS_WORD = re.compile(r"clip_[lg]|t5(xxl)?|text_encoders_\d")  # A1111's and ComfyUI's names, and diffusers'.
 _MOST_NAMED = 3  # Families in one answer; where more remain, it is not known.
 # Single files in the layout of the original Stable Diffusion repositories.
 ORIGINAL_UNET, _ORIGINAL_VAE = "model.diffusion_model.", "first_stage_model."
 ORIGINAL_TEXT_ENCODERS = ("cond_stage_model.", "conditioner.embedders.")  # Some in OpenCLIP's layout.
 
-# What is added to a model and is no LoRA: the names that each of them has.
+CONTROLNET, IP_ADAPTER, T2I_ADAPTER, UPSCALER = "ControlNet", "IP-Adapter", "T2I-Adapter", "upscaler"
+HYPERNETWORK, MLX_ADAPTER, VISION_ENCODER = "hypernetwork", "MLX LoRA", "vision encoder"
+# Adapters that are no LoRA of PEFT's, by the names that only they have.
+_OTHER_ADAPTERS = {
+    MLX_ADAPTER: re.compile(r"^(?!blk\.).*\.lora_a$"),
+    "PEFT IA3": re.compile(r"\.ia3_l(\.|$)"),
+    "PEFT PROMPT_TUNING": re.compile(r"^(prompt_encoder\.\w+\.)?prompt_embeddings$"),
+}
+# A1111's: two small networks for each width of what the UNet's attention takes in.
+_OF_HYPERNETWORK = re.compile(r"\d+\.[01]\.linear(\d|\.\d+)\.(weight|bias)$")
+# What is added to a model and is no LoRA, and what enlarges pictures: the names that each of them has.
 _ADDED_PARTS = {
-    "ControlNet": (r"^(control_model\.|controlnet_(cond_embedding|down_blocks|mid_block|blocks|x_embedder)\.)",),
-    "IP-Adapter": (r"^(image_proj|image_proj_model)\.", r"^(ip_adapter|adapter_modules)\."),
-    "T2I-Adapter": (r"^(adapter\.)?body\.\d+\.(resnets\.\d+\.)?block1\.", r"^(adapter\.)?conv_in\."),
+    # Whole, or as the LoRA that Stability made of one ("control-lora").
+    CONTROLNET: (
+        r"^(control_model\.|lora_controlnet$|controlnet_(cond_embedding|down_blocks|mid_block|blocks|x_embedder)\.)",
+    ),
+    IP_ADAPTER: (r"^(image_proj|image_proj_model)\.", r"^(ip_adapter|adapter_modules)\."),
+    T2I_ADAPTER: (r"^(adapter\.)?body\.\d+\.(resnets\.\d+\.)?block1\.", r"^(adapter\.)?conv_in\."),
+    # ESRGAN's, and Real-ESRGAN's, in the names of today and in the first ones.
+    UPSCALER: (r"^(params(_ema)?\.)?(body\.\d+\.rdb\d\.conv1|model\.1\.sub\.\d+\.RDB\d\.conv1\.0)\.",),
 }
 
 
@@ -118,6 +134,16 @@ def may_be_same(one: str, other: str) -> bool:
     return bool(set(re.split(r", | or ", one)) & set(re.split(r", | or ", other)))
 
 
+def draws(family: str | None) -> bool:
+    """Say whether models of this family make pictures or films; an answer may name several families.
+
+    Example:
+        >>> draws("FLUX.1 or Chroma"), draws("Llama"), draws(None)
+        (True, False, False)
+    """
+    return family is not None and any(may_be_same(family, row.name) for row in FAMILIES)
+
+
 def family_of_class(class_name: object) -> str | None:
     """Return the family of a model whose configuration names this class of diffusers."""
     return next((family.name for family in FAMILIES if class_name in family.classes), None)
@@ -125,10 +151,10 @@ def family_of_class(class_name: object) -> str | None:
 
 def family_of_embedding(tensors: Mapping[str, Shaped]) -> str | None:
     """Return the family that a textual inversion is made for: its width is the text encoder's."""
-    if {"clip_g", "clip_l"} <= set(tensors):
-        return SDXL
     widths = {tensor.shape[-1] for tensor in tensors.values() if tensor.shape}
-    return CROSS_ATTENTION.get(widths.pop()) if len(widths) == 1 else None
+    by_encoders = {SDXL: {768, 1280}, FLUX1: {768, 4096}, STABLE_DIFFUSION_3: {768, 1280, 4096}}
+    several = next((family for family, encoders in by_encoders.items() if encoders == widths), None)
+    return CROSS_ATTENTION.get(widths.pop()) if len(widths) == 1 else several
 
 
 def family_of_type(model_type: object) -> str | None:
@@ -151,17 +177,32 @@ def declared_family(metadata: Mapping[str, str]) -> str | None:
     return None
 
 
-def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | None:
-    """Return which part of a model the tensors are; None if their names are of no kind known here."""
+def added_part(tensors: Mapping[str, Shaped]) -> str | None:
+    """Return what is added to a model and is no adapter, though layers of a LoRA may be in it; None if it is not that.
+
+    Example:
+        >>> added_part({"image_proj.norm.weight": None, "ip_adapter.1.to_k_ip.weight": None})
+        'IP-Adapter'
+    """
     for part, marks in _ADDED_PARTS.items():
         if all(any(pattern_of(mark).search(name) for name in tensors) for mark in marks):
             return part
+    return next((kind for kind, mark in _OTHER_ADAPTERS.items() if any(map(mark.search, tensors))), None)
+
+
+def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | None:
+    """Return which part of a model the tensors are; None if their names are of no kind known here."""
+    added = added_part(tensors)
+    if added:
+        return added
+    if tensors and all(map(_OF_HYPERNETWORK.match, tensors)):
+        return HYPERNETWORK
     beginnings = {name.partition(".")[0] for name in tensors}
-    drawing = next((row.part for row in FAMILIES if row.name == family), None)
+    drawing = next((row.part for row in FAMILIES if family and may_be_same(row.name, family)), None)
     if any(name.startswith(ORIGINAL_UNET) for name in tensors):
         others = (_ORIGINAL_VAE, *ORIGINAL_TEXT_ENCODERS, "text_encoders.", "vae.")
         return "full checkpoint" if any(name.startswith(others) for name in tensors) else drawing or UNET_PART
-    if {"conv_in", "down_blocks", "up_blocks"} <= beginnings:
+    if {"conv_in", "down_blocks", "up_blocks"} <= beginnings or {"input_blocks", "output_blocks"} <= beginnings:
         return UNET_PART
     if any(name.startswith(_ORIGINAL_VAE) for name in tensors) or _is_vae(tensors):
         return "VAE"
@@ -169,6 +210,8 @@ def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | No
         return drawing
     if family == "CLIP" and not any(name.startswith(("vision_model.", "visual_projection.")) for name in tensors):
         return "text encoder"
+    if family == "CLIP" and not any("text_model." in name for name in tensors):
+        return VISION_ENCODER
     if family == "T5" and not any(name.startswith("decoder.") for name in tensors):
         return "text encoder"
     return "full checkpoint" if family else None
@@ -177,18 +220,20 @@ def part_of_model(tensors: Mapping[str, Shaped], family: str | None) -> str | No
 def is_textual_inversion(tensors: Mapping[str, Shaped]) -> bool:
     """Say whether the tensors are embeddings of new words, as A1111 or diffusers saves them."""
     names = set(tensors)
-    if names in ({"emb_params"}, {"clip_g", "clip_l"}) or any(name.startswith("string_to_param.") for name in names):
+    if names == {"emb_params"} or any(name.startswith("string_to_param.") for name in names):
         return True
-    if len(names) != 1:
+    if len(names) > 1:  # One for each text encoder of the pipeline.
+        return all(map(_ENCODERS_WORD.fullmatch, names)) and all(len(each.shape) in (1, 2) for each in tensors.values())
+    if len(names) != 1 or added_part(tensors):
         return False
     (tensor,) = tensors.values()
     return "." not in names.pop() and 1 <= len(tensor.shape) <= 2 and tensor.shape[-1] in CROSS_ATTENTION
 
 
-def _is_vae(tensors: Mapping[str, Shaped]) -> bool:
-    return any(name.startswith(("decoder.up_blocks.", "decoder.up.")) for name in tensors) and any(
-        name.startswith(("encoder.down_blocks.", "encoder.down.")) for name in tensors
-    )
+def _is_vae(tensors: Mapping[str, Shaped]) -> bool:  # diffusers', the original repositories', or Wan's.
+    return any(
+        name.startswith(("decoder.up_blocks.", "decoder.up.", "decoder.upsamples.")) for name in tensors
+    ) and any(name.startswith(("encoder.down_blocks.", "encoder.down.", "encoder.downsamples.")) for name in tensors)
 
 
 def _language_model(names: Iterable[str]) -> str | None:

@@ -382,4 +382,8 @@ LANGUAGE_MODELS = tuple(
 )
 # A configuration's model_type, or GGUF's architecture.
 MODEL_TYPES = {"bert": "BERT", "gpt2": "GPT-2", "t5": "T5", "llama": "Llama", "clip": "CLIP", "roberta": "RoBERTa"}
-MODEL_TYPES |= {"clip_text_model": "CLIP", "distilbert": "DistilBERT"}
+MODEL_TYPES |= {"clip_text_model": "CLIP", "distilbert": "DistilBERT", "t5encoder": "T5"}
+# As city96's ComfyUI-GGUF writes them; it calls every relation of FLUX.1 flux.
+MODEL_TYPES |= {"flux": f"{FLUX1} or Chroma", "sd1": SD1, "sdxl": SDXL, "sd3": STABLE_DIFFUSION_3, "aura": "AuraFlow"}
+MODEL_TYPES |= {"ltxv": "LTX-Video", "hyvid": "HunyuanVideo", "wan": "Wan 2.x", "qwen_image": "Qwen-Image"}
+MODEL_TYPES |= {"hidream": "HiDream", "lumina2": "Lumina 2"}

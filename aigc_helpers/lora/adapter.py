@@ -26,13 +26,14 @@ from aigc_helpers.inspection import (
     adapter_of,
     declared_family,
     family_of_adapter,
+    names_known_library,
     read_alphas,
     read_contents,
     settings_of,
     strengths,
 )
 from aigc_helpers.lora.names import Layers, component_of, with_dots
-from aigc_helpers.lora.refusals import refuse_other_methods, refuse_pickle
+from aigc_helpers.lora.refusals import refuse_other_methods, refuse_other_programs, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline of Stable Diffusion.
@@ -156,6 +157,7 @@ def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
     refuse_pickle(contents)
     if set(contents.files) != set(contents.headers):
         raise ReaderError(f"{path} is a {contents.container} file. LoRAs are read from safetensors files alone.")
+    refuse_other_programs(contents)
     adapter = adapter_of(contents)
     if adapter is None:
         raise ReaderError(f"{path} holds no LoRA: no tensor has a LoRA's name. aigc inspect {path} says what it is.")
@@ -169,7 +171,7 @@ def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
     except ReaderError as error:
         raise ReaderError(f"{path}: {error}") from error
     places = _places(contents)
-    remarks = _remarks(contents.adapter_config)
+    remarks = [*_remarks(contents.adapter_config), *_remarks_on_words(adapter)]
     settings = {component: _settings(contents, component) for component in {each.component for each in adapter.modules}}
     read = []
     said = _said(adapter.modules, names, settings, contents)
@@ -263,9 +265,18 @@ def _usual_alpha(module: AdapterModule, alpha: float | None) -> tuple[float, str
     return alpha, ""
 
 
+def _remarks_on_words(adapter: Adapter) -> list[str]:
+    if not adapter.words:
+        return []
+    words = ", ".join(quoted(word) for word in adapter.words[:3])
+    return [f"Left out: embeddings that come with it (bundle_emb), {len(adapter.words)} in all, such as {words}."]
+
+
 def _remarks(settings: Mapping[str, Any]) -> list[str]:
     remarks = []
     ignored = [name for name, harmless in _NOT_FOLLOWED.items() if settings.get(name) not in (None, harmless)]
+    if names_known_library(settings):
+        ignored.remove("auto_mapping")
     if ignored:
         remarks.append(f"{ADAPTER_CONFIG} names code to import ({', '.join(ignored)}); nothing was imported.")
     base = settings.get("base_model_name_or_path")

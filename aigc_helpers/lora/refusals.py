@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import GGUF, HDF5, escaped, quoted
-from aigc_helpers.inspection import Adapter, Contents
+from aigc_helpers.inspection import EMPTY_MATRICES, MLX_ADAPTER, Adapter, Contents, added_part
 
 _TRAINED_WITH = {"LoHa": "peft.LoHaConfig", "LoKr": "peft.LoKrConfig", "OFT": "peft.OFTConfig"}
 _FLOATING = re.compile("F\\d|BF16")  # Of safetensors' dtypes.
@@ -30,6 +30,24 @@ def refuse_pickle(contents: Contents) -> None:
         )
 
 
+def refuse_other_programs(contents: Contents) -> None:
+    """Refuse adapters that are not named, or not laid out, as PEFT, diffusers and kohya do.
+
+    Raises:
+        ReaderError: it is another program's; the message says whose, and what reads it.
+    """
+    kind = added_part(contents.tensors)
+    if kind == MLX_ADAPTER:
+        raise ReaderError(
+            f"{contents.path} is an adapter of MLX (mlx-lm): its matrices lie the other way round, and its strength is "
+            "a scale in its own settings. mlx_lm.fuse makes a whole model of it and its base."
+        )
+    if kind:
+        raise ReaderError(
+            f"{contents.path} is no LoRA but another addition to a model: {kind}. It has only one format."
+        )
+
+
 def refuse_other_methods(path: Path, adapter: Adapter) -> None:
     """Refuse LyCORIS' other methods, and layers without two matrices that can be multiplied.
 
@@ -47,6 +65,8 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
         )
     for module in adapter.modules:
         name = quoted(module.path)
+        if module.is_empty:
+            raise ReaderError(f"{path}: the matrices of layer {name} hold no numbers. {EMPTY_MATRICES}")
         if {"diff", "diff_b"} & set(module.parts):
             raise ReaderError(
                 f"{path}: layer {name} also has a whole difference of its weight or bias (diff, diff_b), for which "

@@ -44,7 +44,7 @@ def install_address(
         address: ``http://…``, ``https://…``, or ``hub:owner/name[@revision][/file]``. A repository of the hub without
             a file is installed as a whole: one set of safetensors, configurations and vocabularies.
         sha256: of the file at that address, hexadecimal, if known.
-        layout: ``"aigc"``, ``"a1111"`` or ``"comfyui"``.
+        layout: ``"aigc"``, ``"a1111"``, ``"forge"`` or ``"comfyui"``.
         to: the other program's folder; None for our own store.
 
     Raises:

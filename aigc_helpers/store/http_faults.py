@@ -93,6 +93,10 @@ def connection_fault(url: str, error: BaseException, *, kept: bool = True) -> Do
             "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names a SOCKS proxy, and the packages for one are not installed. "
             "Run: pip install PySocks socksio. Or name a proxy that begins with http://"
         )
+    if "InvalidProxyURL" in names:
+        return DownloadError(
+            "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is no address of a proxy. Such one is http://proxy.example.org:8080"
+        )
     if "ProxyError" in names:
         return DownloadError(f"the proxy did not lead to {host}. Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
     if "SSLError" in names:

@@ -13,6 +13,8 @@ from aigc_helpers.store.model_parts import BESIDE_WEIGHTS, LICENCES
 
 _PIPELINE = "model_index.json"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
+# A variant's name stands before or after the word: model.safetensors.fp16.index.json, ….safetensors.index.fp16.json.
+_INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 _WEIGHTS = {".safetensors", ".gguf", *PICKLE_SUFFIXES}
 # llama.cpp's names of how many bits a number takes.
 _QUANTISATION = re.compile(
@@ -52,7 +54,7 @@ def _is_needed(file: HubFile, chosen: set[tuple[str, str]]) -> bool:
     path = PurePosixPath(file.name)
     if any(part.startswith(".") for part in path.parts):
         return False
-    if path.suffix == ".safetensors" or file.name.endswith(".index.json"):
+    if path.suffix == ".safetensors" or _INDEX.search(file.name):
         return (_folder(file), _set_of(file)) in chosen and ".safetensors" in path.suffixes
     return path.suffix in BESIDE_WEIGHTS or path.name in LICENCES
 
@@ -63,8 +65,8 @@ def _folder(file: HubFile) -> str:
 
 def _set_of(file: HubFile) -> str:
     """Return the name that a file has in common with the other shards of its set, and with their index."""
-    name = file.name.rpartition("/")[2].removesuffix(".index.json")
-    return _SHARD.sub("", name.rpartition(".")[0])
+    name = _SHARD.sub("", file.name.rpartition("/")[2])
+    return _INDEX.sub(r"\1", name).replace(".safetensors", "")
 
 
 def _several(repository: str, weights: list[HubFile]) -> SourceError:

@@ -37,7 +37,7 @@ def install(
             ``http(s)://…``; or ``hub:owner/name[@revision][/file]``. A name of the catalog comes first.
         profile: ``"embedded"`` or ``"full"``, for a name of the catalog; by default the profile in force.
         sha256: what the file must have, when nobody else knows.
-        layout: ``"aigc"`` (our own store), ``"a1111"`` or ``"comfyui"``.
+        layout: ``"aigc"`` (our own store), ``"a1111"``, ``"forge"`` or ``"comfyui"``.
         to: the folder of A1111 or ComfyUI.
         trusted: that a repository of PyTorch Hub may run its code here, if it is the source.
 

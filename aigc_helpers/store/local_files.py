@@ -12,14 +12,14 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import replacing, sha256_of, temporary_folder, writing_errors_explained
 from aigc_helpers.formats import GGUF, HDF5, PICKLE_SUFFIXES, SAFETENSORS
 from aigc_helpers.inspection import ADAPTER_CONFIG, CONFIG, Inspection, describe
-from aigc_helpers.store.layouts import folder_for, remarks_on_place, root_of
+from aigc_helpers.store.layouts import folder_for, refuse_hypernetwork, remarks_on_place, root_of
 from aigc_helpers.store.partial_file import downloads_folder
 from aigc_helpers.store.placing import check_free_space, copy_hashed, locked, move
 
 _PICKLES = ("torch zip", "legacy pickle")
 _SUFFIXES = {SAFETENSORS: ".safetensors", GGUF: ".gguf"}
 _FACTS = ("container", "kind", "key_format", "family", "size", "tensors", "parameters", "dtypes", "adapter")
-_OF_WEIGHTS = {*_SUFFIXES.values(), ".h5", *PICKLE_SUFFIXES}
+_OF_WEIGHTS = {*_SUFFIXES.values(), ".h5", ".sft", ".pti", *PICKLE_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def install_file(
     Args:
         source: the file.
         sha256: what the file as given must have, hexadecimal.
-        layout: ``"aigc"``, ``"a1111"`` or ``"comfyui"``.
+        layout: ``"aigc"``, ``"a1111"``, ``"forge"`` or ``"comfyui"``.
         to: the other program's folder; None for our own store.
 
     Raises:
@@ -84,6 +84,7 @@ def as_safetensors(source: Path) -> Iterator[tuple[Path, Inspection]]:
         ReaderError: the file is none, unsafe or malformed.
     """
     inspection = describe(source)
+    refuse_hypernetwork(inspection)
     if inspection.container not in (*_PICKLES, HDF5):
         yield source, inspection
         return
@@ -119,7 +120,7 @@ def place(
     Args:
         path: the file.
         inspection: what it is.
-        layout: ``"aigc"``, ``"a1111"`` or ``"comfyui"``.
+        layout: ``"aigc"``, ``"a1111"``, ``"forge"`` or ``"comfyui"``.
         root: the folder that has the layout.
         sha256: what the file must have, hexadecimal.
         keep: whether ``path`` stays; otherwise the file is moved.
