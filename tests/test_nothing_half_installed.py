@@ -52,7 +52,7 @@ def refused(url: str, folder: Path, **known: object) -> str:
         (401, r"wants to know who asks \(401\).*hf auth login"),
         (403, r"does not give you this file \(403\).*licence"),
         (404, r"has no such file \(404\)"),
-        (429, r"fewer requests \(429\).*run the same command again"),
+        (429, r"fewer requests \(429\).*the next try goes on"),
         (500, r"a fault of its own \(500\)"),
         (418, "answered with status 418"),
     ],

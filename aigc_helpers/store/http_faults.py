@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from aigc_helpers.store.catalog import SourceError
 
 CONNECT_SECONDS, SILENCE_SECONDS = 10, 30
-_KEPT = "What has arrived is kept: run the same command again to go on"
+_KEPT = "What has arrived is kept, and the next try goes on from there"
 _STATUSES = {
     401: "wants to know who asks (401). Sign in: for the hub with hf auth login or HF_TOKEN; other sites take a token "
     "in the address",
@@ -87,7 +87,7 @@ def connection_fault(url: str, error: BaseException, *, kept: bool = True) -> Do
         kept: whether the next run goes on with what has arrived.
     """
     host, names = _host(url), _names_of(error)
-    next_time = _KEPT if kept else "It lets no download go on, so run the same command again from the beginning"
+    next_time = _KEPT if kept else "It lets no download go on, so the next try begins anew"
     if any(words in str(each) for words in _NO_SOCKS for each in _all_of(error)):
         return DownloadError(
             "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names a SOCKS proxy, and the packages for one are not installed. "
