@@ -90,7 +90,7 @@ def test_each_program_gets_what_it_reads(
 def test_the_program_that_a_refusal_names_takes_the_file(tmp_path: Path, tensors: Tensors) -> None:
     with pytest.raises(ReaderError, match="does not draw with") as caught:
         install_to(tmp_path, tensors, "a1111")
-    named = [layout for layout in LAYOUTS if f"--layout {layout}" in str(caught.value)]
+    named = [layout for layout in LAYOUTS if f"the layout {layout}," in str(caught.value)]
     assert named
     for layout in named:
         install_to(tmp_path, tensors, layout)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from small_weight_files import KOHYA_BLOCK
 
 from aigc_helpers import convert, inspect
-from aigc_helpers.formats import read_header, read_number
+from aigc_helpers.formats import read_header, read_numbers
 
 DTYPES = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"]
 
@@ -28,8 +28,9 @@ def test_every_byte_is_the_number_that_torch_says(tmp_path: Path, name: str) -> 
     except (KeyError, ValueError):
         pytest.skip(f"this safetensors writes no {name}")
     header = read_header(path)
+    read = read_numbers(path, header, header.tensors)
     for byte, expected in enumerate(numbers.float().tolist()):
-        found = read_number(path, header, header.tensors[str(byte)])
+        found = read[str(byte)]
         assert found == expected or (found is not None and math.isnan(found) and math.isnan(expected)), byte
 
 

@@ -142,8 +142,8 @@ def root_of(layout: str, to: Path | None) -> Path:
         raise UnknownNameError("layout", layout, LAYOUTS)
     if (layout == OUR_OWN) != (to is None):
         raise WrongUsageError(
-            "the layouts a1111, forge and comfyui need to be told the folder in which that program lies (to), and that folder "
-            "needs one of these layouts. (AIGC_HOME moves our own store.)"
+            "the layouts a1111, forge and comfyui need to be told the folder in which that program lies (to), and that "
+            "folder needs one of these layouts. (AIGC_HOME moves our own store.)"
         )
     if to is None:
         return store_folder()
@@ -187,8 +187,8 @@ def folder_for(inspection: Inspection, layout: str, root: Path) -> Path:
         others = [name for name, other in LAYOUTS.items() if _may_take(other, name, kind, inspection.family)]
         raise ReaderError(
             f"{inspection.path} was not installed: {expected.program} does not draw with {inspection.family}. "
-            f"{' and '.join(LAYOUTS[name].program for name in others)} can: --layout {others[0]}, with that program's "
-            "folder."
+            f"{' and '.join(LAYOUTS[name].program for name in others)} can: the layout {others[0]}, with that "
+            "program's folder."
         )
     return root / expected.folders[kind]
 
