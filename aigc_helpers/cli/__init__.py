@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
@@ -220,11 +221,15 @@ def _lab(options: argparse.Namespace) -> int:
     first_chapter = min(checkout.glob("chapters/00_*.ipynb")).relative_to(checkout).as_posix()
     command = [sys.executable, "-P", "-m", "jupyterlab", f"--ServerApp.root_dir={checkout}"]
     command.append(f"--LabApp.default_url=/lab/tree/{first_chapter}")  # The printed address leads there, too.
-    # Without these, JupyterLab asks its home page for news and its package index for extensions at every start.
+    # Without these, JupyterLab asks its home page for news and its package index for extensions at every start, and the
+    # reader whether she wants news.
     command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    ours = str(Path(__file__).with_name("jupyter"))  # Its labconfig/ turns the question off.
+    known = os.environ.get("JUPYTER_CONFIG_PATH")
+    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join([ours, *([known] if known else [])])}
     command += ["--LabApp.extension_manager=readonly"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # Inside a container everybody is root, and Jupyter would refuse to start.
     if options.no_browser:
         command.append("--no-browser")
-    return subprocess.call(command)
+    return subprocess.call(command, env=environment)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup
     from nbformat import NotebookNode
 
+TEXTS = ("GLOSSARY", "REFERENCES")  # They lie beside the chapters, whose links lead to them.
+_PAGE = re.compile(rf"^((?:\.\./|zh/|\./)*(?:\d\d_\w+(?=\.ipynb)|(?:{'|'.join(TEXTS)})(?=\.md)))\.(?:ipynb|md)(#.*)?$")
 HTML_LANGUAGE = {"en": "en", "zh": "zh-Hans"}
 _STOPPED = {"en": "This chapter stopped before its end:", "zh": "本章没有运行完："}
 
@@ -45,6 +47,7 @@ pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; line-height: 1.45; }
   border-radius: 4px; margin: .8rem 0 0; }
 .input_area div.highlight { border: 0; margin: 0; background: none; }
 .output_area { border-left: 3px solid var(--line); margin: .3rem 0; padding-left: .3rem; overflow-x: auto; }
+.output_stream pre, .output_error pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .output_error { border-left: 3px solid #c33; }
 .stopped { border: 1px solid #c33; padding: .5rem .8rem; }
 table { border-collapse: collapse; margin: .8rem 0; }
@@ -97,6 +100,14 @@ def notebook_page(notebook: NotebookNode, title: str, language: str, folder: Pat
     return page(title, HTML_LANGUAGE[language], stopped + str(soup), _colours_of_code())
 
 
+def text_page(file: Path) -> str:
+    """Return the page of a Markdown file."""
+    from nbformat import v4
+
+    text = v4.new_notebook(cells=[v4.new_markdown_cell(file.read_text(encoding="utf-8"))])
+    return notebook_page(text, file.stem.capitalize(), "en", file.parent)
+
+
 def page(title: str, language: str, body: str, style: str = "") -> str:
     """Return a whole HTML document around ``body``, with the book's style."""
     return (
@@ -142,7 +153,7 @@ def _colours_of_code() -> str:
 
 
 def _make_self_contained(soup: BeautifulSoup, folder: Path) -> None:
-    """Take out, in place, whatever a browser would fetch, and let links between chapters lead to the pages."""
+    """Take out, in place, whatever a browser would fetch, and let links within the book lead to its pages."""
     for element in soup.select("script, link, iframe[src^=http], object, embed"):
         element.decompose()
     for image in soup.select("img"):
@@ -156,4 +167,4 @@ def _make_self_contained(soup: BeautifulSoup, folder: Path) -> None:
         else:
             image.replace_with(str(image.get("alt") or source))
     for link in soup.select("a[href]"):
-        link["href"] = re.sub(r"^((?:\.\./|zh/|\./)*\d\d_\w+)\.ipynb(#.*)?$", r"\1.html\2", str(link["href"]))
+        link["href"] = _PAGE.sub(r"\1.html\2", str(link["href"]))

@@ -34,7 +34,7 @@ from aigc_helpers.publishing.builder import (
     serialise,
     warnings_on_stderr,
 )
-from aigc_helpers.publishing.pages import HTML_LANGUAGE, notebook_page, page
+from aigc_helpers.publishing.pages import HTML_LANGUAGE, TEXTS, notebook_page, page, text_page
 from aigc_helpers.publishing.source import LANGUAGES, Chapter, find_chapters, read_chapter
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def run(
         clean(notebook, machine_paths())
         try:
             _write_copies(chapter, notebook, folder, build_folder, execution.error)
+            _write_texts(build_folder, folder)
             _write_index(build_folder, folder)
         except ReaderError:
             yield result  # It has run, whatever became of its page.
@@ -331,6 +332,13 @@ def _write_copies(
         write_text(
             target.with_suffix(".html"), notebook_page(copy, chapter.titles[language], language, source.parent, error)
         )
+
+
+def _write_texts(build_folder: Path, folder: Path) -> None:
+    for name in TEXTS:
+        source = folder / f"{name}.md"
+        if source.is_file():
+            write_text(build_folder / f"{name}.html", text_page(source))
 
 
 def _write_index(build_folder: Path, folder: Path) -> None:

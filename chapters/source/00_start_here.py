@@ -583,8 +583,8 @@ check_exercise("00-3", cosine)
 # | `… is missing or altered` | a file in `data/` was changed | the message names the git command that restores it |
 # | a cell behaves differently from the page | cells were run out of order | Kernel → Restart and run all cells |
 #
-# **Where next:** chapter 05 trains the adapter you just used. Chapters on writing poems with GPT-2 and drawing with Stable
-# Diffusion follow in the same form; the chapter map in the README says which are there.
+# **Where next:** chapter 05 trains an adapter like the one you just used, chapter 06 one that writes poems, and chapter 11
+# one that draws.
 
 # %% [markdown] lang="zh"
 # ## 小结

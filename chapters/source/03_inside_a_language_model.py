@@ -44,7 +44,8 @@
 # encodings (é as one code point, or as e and an accent), the same text comes twice. None of it raises an error; the model
 # just learns it. Below is the smallest cleaning worth the name.
 #
-# **Predict:** of 7,171 film-review snippets, how many will it change through their spaces alone? How many are there twice?
+# **Predict:** of 7,171 film-review snippets, how many will it change through their spaces alone? How many are
+# there twice, after a first clean-up?
 
 # %% [markdown] lang="zh"
 # ## 1 · 语料与清洗
@@ -52,7 +53,7 @@
 # 有什么样的文本，就有什么样的语言模型。*语料*从来都不干净：有人多敲了空格；同一个字母有两种编码（é 可以是一个码位，
 # 也可以是 e 加一个重音符）；同一段文字出现两次。这些都不会报错，模型只会照学。下面是一个最起码的清洗函数。
 #
-# **先猜一猜：** 7,171 条影评短句里，光是因为空格就要改动的有多少？重复的又有几条？
+# **先猜一猜：** 7,171 条影评短句里，光是因为空格就要改动的有多少？初步整理之后，重复的还剩几条？
 
 # %%
 import math
@@ -102,7 +103,7 @@ expect_equal(len(leaked), 0, "cleaned training texts that are in the test, too")
 
 # %% [markdown] lang="zh"
 # 没有重复：制作 `data/reviews` 时已经去掉了两条。但还是要查，而且要在清洗*之后*查：原始文件里不同的文本，
-# 清洗之后可能一模一样，那测试集就名不副实了。
+# 清洗之后可能一模一样，那测试集就不再是测试集了。
 #
 # ## 2 · token：手写 BPE
 #
@@ -112,7 +113,7 @@ expect_equal(len(leaked), 0, "cleaned training texts that are in the test, too")
 #
 # $$(a, b)^{*} = \arg\max_{(a, b)} \; \sum_{w} n(w) \cdot \#\{i : w_i = a,\; w_{i+1} = b\}$$
 #
-# 次数相同时，取在词表里资格更老的那一对。
+# 次数相同时，取在词表里更靠前的那一对。
 
 
 # %%
@@ -165,7 +166,7 @@ expect_equal(pieces["newest"], ["newest"], "newest, after seven merges")
 # **Predict:** 300 entries. Will every merge be the same, in the same order?
 
 # %% [markdown] lang="zh"
-# *e+s* 和 *s+t* 都是九次，*e* 资格更老。再合并一次，*est* 就成了一个 token：光靠数数，就找到了英语的一个词尾。
+# *e+s* 和 *s+t* 都是九次，*e* 在词表里更靠前。再合并一次，*est* 就成了一个 token：光靠数数，就找到了英语的一个词尾。
 # 下面换成 400 条真实短句，和训练多数模型分词器所用的那个库比一比。
 #
 # **先猜一猜：** 词表 300 项。每一次合并、连同先后顺序，会不会都一样？
@@ -224,7 +225,7 @@ print(library.encode("好 film").tokens)
 # The poet, a GPT-2 with one token per Chinese character, reads a poem of twenty characters.
 
 # %% [markdown] lang="zh"
-# 看最后一行：“好”没了，一声不响。训练时的字母里没有它。所以 GPT-2 从 256 个*字节*开始，任何文本都由字节组成；
+# 看最后一行：“好”不见了，也没有任何提示。训练时的字母里没有它。所以 GPT-2 从 256 个*字节*开始，任何文本都由字节组成；
 # BERT 的 WordPiece 则给不认识的留了一个 `[UNK]`。
 #
 # ## 3 · 从 token 到样本
@@ -616,6 +617,8 @@ expect_close(weights.sum(dim=-1), torch.ones(2, 4, 6), 1e-5, "sum of each row of
 expect((query @ key.transpose(-2, -1)).std(), 6.5, 10, "spread of q·k")
 
 # %% [markdown] lang="en"
+# About $\sqrt{64} = 8$: that is what the division takes back.
+#
 # **[Heads](GLOSSARY.md#attention-head).** A layer of width $d$ runs $h$ attentions side by side, each on a slice of width $d / h$. All are cut from
 # three linear maps of the states $X \in \mathbb{R}^{n \times d}$, and a fourth mixes what they found
 # ($W^Q, W^K, W^V, W^O \in \mathbb{R}^{d \times d}$):
@@ -623,6 +626,8 @@ expect((query @ key.transpose(-2, -1)).std(), 6.5, 10, "spread of q·k")
 # $$H_i = \mathrm{Attention}(X W^Q_i + b^Q_i, \; X W^K_i + b^K_i, \; X W^V_i + b^V_i), \qquad Y = [H_1, \ldots, H_h] W^O + b^O$$
 
 # %% [markdown] lang="zh"
+# 约为 $\sqrt{64} = 8$，除法消去的正是它。
+#
 # **[多头](../GLOSSARY.md#attention-head)。** 宽为 $d$ 的一层，并排运行 $h$ 个注意力，各管宽为 $d / h$ 的一段。它们都切自状态 $X \in \mathbb{R}^{n \times d}$
 # 的三个线性变换，再由第四个把各自的结果混合起来（$W^Q, W^K, W^V, W^O \in \mathbb{R}^{d \times d}$）：
 #
@@ -819,14 +824,14 @@ alt_zh = "三张注意力图：权重落在对角线左边一格、分散在各�
 show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
-# Nobody told the heads what to do. The third rests on `[CLS]` where the next word is nothing to it: *the → film*, *was → slow*,
+# Nobody told the heads what to do. The third rests on `[CLS]` where the next word does not concern it: *the → film*, *was → slow*,
 # but not *slow → but*. And do not read too much into a map: it shows from where a value is *taken*, not what
 # is in it, and after the first layer every position holds something of all the others.
 #
 # Now your own sentence. The panel's code twin is `attention_maps` above.
 
 # %% [markdown] lang="zh"
-# 没有人告诉这些头该做什么。第三个头在后一个词与自己无关时，就停在 `[CLS]` 上：*the → film*、*was → slow* 有，*slow → but* 就没有。
+# 没有人告诉这些头该做什么。后一个词与自己无关时，第三个头就停在 `[CLS]` 上：它会从 *the* 看向 *film*、从 *was* 看向 *slow*，却不会从 *slow* 看向 *but*。
 # 不过也别对图做过多解读：它只说明 value 从哪里*取*，不说明里面是什么；而且过了第一层，
 # 每个位置都已经混进了其他位置的信息。
 #

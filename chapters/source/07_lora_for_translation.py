@@ -258,7 +258,7 @@ show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
 # Each digit looks at its digit, 公 (gong) at *kilograms*, 大 (da) at *rice*. The second halves 斤 and 米 look nowhere in
-# particular: after 公 and 大 they go without saying. Nobody taught the model this alignment; it is what made the loss fall.
+# particular: after 公 and 大 they are certain. Nobody taught the model this alignment; it is what made the loss fall.
 #
 # ## 3 · Scores, before any training
 #

@@ -73,7 +73,7 @@ pipeline.to(device).set_progress_bar_config(disable=True)
 # picture for?
 
 # %% [markdown] lang="zh"
-# embedded 模型走十步就够了。**先猜一猜：** 一个词，它从没见过对应的画，让它画会画出什么？
+# embedded 模型走十步就够了。**先猜一猜：** 给它一个从没配过图的词，它会画出什么？
 
 
 # %%
@@ -199,7 +199,7 @@ expect(batches.latents.std(), 0.5, 1.5, "standard deviation of the latents")
 
 # %% [markdown] lang="en"
 # 640 instead of 2,400. Each picture has an English and a Chinese caption, of which one is drawn at a time; and one time
-# in ten the *empty* caption, without which guidance (chapter 09, section 7) would lose its footing.
+# in ten the *empty* caption, since guidance (chapter 09, section 7) needs a model that knows it, too.
 #
 # ## 4 · The loss, and min-SNR
 #
@@ -480,7 +480,7 @@ alt_en = "Eight concepts that the LoRA was never shown, drawn in sepia."
 show_pictures(some, alt_en, "八个 LoRA 从没见过的概念，画成了棕色。", columns=8)
 
 # %% [markdown] lang="en"
-# From none to nearly all, on concepts it was never shown; that is what a LoRA of a look is for. The measure is as sure as a
+# The share of right styles rises from none to nearly all, on concepts it was never shown; that is what a LoRA of a look is for. The measure is as sure as a
 # measure can be, since it knows the right answer. It is lenient, though: the nearest of three is not a perfect
 # picture, and here and there a colour shines through. (`off sepia` says so: compare its last value in section 6 with that
 # of true sepia, which is less than 1.)
@@ -694,7 +694,7 @@ show(figure, alt_en, "秩从 1 到 16，色调和概念的正确率。")
 # tiny-CLIP's embeddings of true pictures. Before we believe it we test it, on 40 concepts it was not fitted on.
 
 # %% [markdown] lang="zh"
-# 这几次训练里（每个秩一次），到秩 4 就有 85 %，到秩 8 则 40 张全对；秩为 1 的文件只有 157 kB，对了三分之二。秩小于 4 时，概念也要受些损失。
+# 这几次训练里（每个秩一次），秩 4 就达到了 85 %，到秩 8 则 40 张全对；秩为 1 的文件只有 157 kB，对了三分之二。秩小于 4 时，概念也要受些损失。
 # 秩 16 的文件是秩 8 的两倍，却没有更好。一共 40 张，0.05 的差别就是两张，换个种子又是另一条曲线：看趋势，别较真那点起伏。
 # 算得出来的色调本来就简单；对它够用的秩，换成更难的东西就未必够。
 #
@@ -907,7 +907,7 @@ show_pictures(dict(zip(others, with_koala, strict=True)), alt_en, alt_zh)
 # **Predict:** both at 1. Is it still a koala? Is it brown?
 
 # %% [markdown] lang="zh"
-# 四样里有几样还是要画的东西，看上面的比例；其中要是有一团糊的，那就是 LoRA 弄的，尽管没人说 `sks`。
+# 四样里有几样仍然画对了，看上面的比例；其中要是有一团糊的，那就是 LoRA 弄的，尽管没人说 `sks`。
 # 道理和第 7 节一样：训练里没有别的东西，也就没有什么能稳住其余的概念。
 # 少训练几步，或者在那 16 张里掺些别的画，会好一些。只拿它自己的主体来考一个 LoRA，是发现不了这种事的。
 #
