@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tomllib
+import urllib.error
+import urllib.request
 from email.message import Message
 
 import pytest
@@ -98,10 +101,23 @@ def test_lab_prints_an_address_that_opens_chapter_00() -> None:
     try:
         address = next((line for line in process.stderr if "http://" in line), "no address was printed")
         assert "/lab/tree/chapters/00_start_here.ipynb?token=" in address
+        # Nobody is asked whether she wants news.
+        assert '"@jupyterlab/apputils-extension:announcements"' in page_of(address.split()[-1], process)
     finally:
         deadline.cancel()
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def page_of(address: str, server: subprocess.Popen[str]) -> str:
+    """Return what a server answers; it prints its address before it listens."""
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(address) as page:
+                return page.read().decode()
+        except urllib.error.URLError:
+            time.sleep(0.2)
+    raise AssertionError("the server ended")
 
 
 def test_the_version_stands_in_one_place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
