@@ -491,11 +491,23 @@ expect(nearest(mixed["both"]).count("koala"), 3, 4, "koalas, of 4, with both")
 # 面板里每个 LoRA 一个滑块，画下面那行就是设置流水线的代码，与面板等价的就是上面的 `mix`。调到多少最平衡？
 
 # %% tags=["panel"]
+from copy import copy, deepcopy
+
 from aigc_helpers.panels import LoraMixerPanel
 from IPython.display import display
 
+own = copy(pipeline)  # the next cells take the LoRAs out of the other one
+own.unet = deepcopy(pipeline.unet)
+
+
+def mix_in_panel(names, scales):
+    own.set_adapters(names, scales)
+    prompt = f"{second_trigger}, {trigger}, blue background"
+    return draw_many(own, [prompt] * 4, 0, steps, guidance)
+
+
 titles = [f"koala in sepia, seed {seed}" for seed in range(4)]
-display(LoraMixerPanel({"sepia": 0.8, "koala": 1.0}, mix, titles))
+display(LoraMixerPanel({"sepia": 0.8, "koala": 1.0}, mix_in_panel, titles))
 
 # %% [markdown] lang="en"
 # ## 8 · Fuse, unload, and the base to the bit

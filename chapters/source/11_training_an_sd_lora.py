@@ -623,10 +623,21 @@ expect(away[2] / away[0], 0.1, 0.95, "off sepia, scale 0.5 over 0")
 # 拖动滑块试试，与面板等价的代码就是 `paint_at`。
 
 # %% tags=["panel"]
+from copy import copy, deepcopy
+
 from aigc_helpers.panels import ScalePanel
 from IPython.display import display
 
-display(ScalePanel(paint_at, [f"{name}, sepia style" for name in watched[:2]]))
+own = copy(pipeline)  # the next cells fuse the other one, and train it anew
+own.unet, two = deepcopy(pipeline.unet), prompts[:2]
+
+
+def paint_in_panel(scale):
+    own.set_adapters(["sepia"], [scale])
+    return draw_many(own, two, 0, steps, guidance)
+
+
+display(ScalePanel(paint_in_panel, [f"{name}, sepia style" for name in watched[:2]]))
 
 # %% [markdown] lang="en"
 # **Fusing** adds scale · (α / r) · B·A to the weights, so that drawing costs no more than with the base. `unfuse_lora` takes
