@@ -47,8 +47,9 @@ print(format_book(evaluate("book")))
 
 def test_the_readmes_calls_have_types(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    # Of a package that pip installed, mypy reports no errors; silent makes it treat the checkout likewise.
     finished = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "cache", "program.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", "cache", "program.py"],
         cwd=tmp_path,
         env={**os.environ, "MYPYPATH": str(REPOSITORY)},
         capture_output=True,

@@ -39,8 +39,8 @@ def test_pip_is_the_one_that_is_installed(tmp_path: Path, canary: Path, monkeypa
 def test_jupyterlab_is_the_one_that_is_installed(canary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jupyterlab")
 
-    def call(command: list[str]) -> int:
-        return subprocess.run([*command, "--version"], capture_output=True).returncode
+    def call(command: list[str], env: dict[str, str]) -> int:
+        return subprocess.run([*command, "--version"], capture_output=True, env=env).returncode
 
     monkeypatch.setattr(subprocess, "call", call)
     main(["lab", "--no-browser"])
