@@ -496,18 +496,16 @@ from copy import copy, deepcopy
 from aigc_helpers.panels import LoraMixerPanel
 from IPython.display import display
 
-own = copy(pipeline)  # the next cells take the LoRAs out of the other one
-own.unet = deepcopy(pipeline.unet)
+own, koalas = copy(pipeline), [f"{second_trigger}, {trigger}, blue background"] * 4
+own.unet = deepcopy(pipeline.unet)  # the next cells take the LoRAs out of the other one
 
 
-def mix_in_panel(names, scales):
+def paint(names, scales):
     own.set_adapters(names, scales)
-    prompt = f"{second_trigger}, {trigger}, blue background"
-    return draw_many(own, [prompt] * 4, 0, steps, guidance)
+    return draw_many(own, koalas, 0, steps, guidance)
 
 
-titles = [f"koala in sepia, seed {seed}" for seed in range(4)]
-display(LoraMixerPanel({"sepia": 0.8, "koala": 1.0}, mix_in_panel, titles))
+display(LoraMixerPanel({"sepia": 0.8, "koala": 1.0}, paint, [f"koala {n}" for n in "0123"]))
 
 # %% [markdown] lang="en"
 # ## 8 · Fuse, unload, and the base to the bit
