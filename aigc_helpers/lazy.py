@@ -28,8 +28,8 @@ def hand_out(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[]
         >>> "install" in names
         True
     """
-    stub = Path(file).with_suffix(".pyi")
-    homes, packages = handed_out(stub), _packages_within(stub)
+    imports = _imports(Path(file).with_suffix(".pyi"))
+    homes, packages = _homes(imports), _packages_within(imports)
     names = sorted(homes)
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401, N807 (whatever is handed out; Python's own name)
@@ -47,18 +47,22 @@ def hand_out(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[]
 
 def handed_out(stub: Path) -> dict[str, str]:
     """Return the names in a ``.pyi`` of imports, each with the module that it comes from."""
+    return _homes(_imports(stub))
+
+
+def _imports(stub: Path) -> list[ast.ImportFrom]:
+    statements = ast.parse(stub.read_text(encoding="utf-8")).body
+    return [statement for statement in statements if isinstance(statement, ast.ImportFrom)]
+
+
+def _homes(imports: list[ast.ImportFrom]) -> dict[str, str]:
     return {
         alias.asname or alias.name: statement.module
-        for statement in ast.parse(stub.read_text(encoding="utf-8")).body
-        if isinstance(statement, ast.ImportFrom) and statement.module
+        for statement in imports
+        if statement.module
         for alias in statement.names
     }
 
 
-def _packages_within(stub: Path) -> set[str]:
-    return {
-        alias.name
-        for statement in ast.parse(stub.read_text(encoding="utf-8")).body
-        if isinstance(statement, ast.ImportFrom) and not statement.module
-        for alias in statement.names
-    }
+def _packages_within(imports: list[ast.ImportFrom]) -> set[str]:
+    return {alias.name for statement in imports if not statement.module for alias in statement.names}
