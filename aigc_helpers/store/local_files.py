@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -146,15 +145,13 @@ def place(
 def _copy(path: Path, target: Path, inspection: Inspection, sha256: str | None) -> str:
     """Copy a file, and put the copy in place if it is still what was inspected; returns its sha256."""
     check_free_space(target.parent, path.stat().st_size, path.name)
-    with temporary_folder(target.parent) as folder, replacing(target) as unfinished:
-        copy = folder / target.name
-        digest = _compare(path, copy_hashed(path, copy), sha256)
-        # What an inspection takes from beside the file.
+    with replacing(target) as unfinished:
+        digest = _compare(path, copy_hashed(path, unfinished), sha256)
+        # What an inspection takes from beside the file; it lies in a hidden folder, and vanishes with it.
         for name in (CONFIG, ADAPTER_CONFIG):
             if path.with_name(name).is_file():
-                copy_hashed(path.with_name(name), folder / name)
-        refuse_changed(path, inspection, describe(copy))
-        os.replace(copy, unfinished)
+                copy_hashed(path.with_name(name), unfinished.with_name(name))
+        refuse_changed(path, inspection, describe(unfinished))
     return digest
 
 
