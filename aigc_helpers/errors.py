@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+Name = TypeVar("Name")
 
 
 class ReaderError(Exception):
@@ -37,3 +40,13 @@ def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
         return difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
 
     return sorted(valid, key=likeness, reverse=True)
+
+
+def first_few(names: Sequence[Name], most: int, shown: Callable[[Name], str] = str) -> str:
+    """Return the first ``most`` names, each as ``shown`` writes it, with commas between them, and how many more.
+
+    Example:
+        >>> first_few(["a", "b", "c"], 2)
+        'a, b and 1 more'
+    """
+    return ", ".join(map(shown, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_helpers.errors import first_line
+from aigc_helpers.errors import first_few, first_line
 from aigc_helpers.formats.file_kinds import FIRST_BYTES, PICKLE, ZIP, NotAWeightFileError, container_of
 from aigc_helpers.formats.pickle_program import UnsafePickleError
 from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
@@ -145,7 +145,7 @@ class _StandIn(dict):
 def _state_dict(path: Path, value: Any, remarks: list[str]) -> dict[str, torch.Tensor]:  # noqa: ANN401 - as loaded.
     if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
         others = [quoted(name) for name in value if name != "state_dict"]
-        beside = f" Left out beside it: {_some(others)}." if others else ""
+        beside = f" Left out beside it: {first_few(others, _MOST_NAMED)}." if others else ""
         remarks.append(f"A checkpoint: its entry 'state_dict' was taken.{beside}")
         value = value["state_dict"]
     left_out: list[str] = []
@@ -160,7 +160,7 @@ def _state_dict(path: Path, value: Any, remarks: list[str]) -> dict[str, torch.T
             "with the state_dict."
         )
     if left_out:
-        remarks.append(f"Left out, for they are no tensors: {_some(left_out)}.")
+        remarks.append(f"Left out, for they are no tensors: {first_few(left_out, _MOST_NAMED)}.")
     return tensors
 
 
@@ -184,10 +184,6 @@ def _walk(
             left_out.append(quoted(prefix[:_LONGEST_SHOWN] + str(name)[:_LONGEST_SHOWN]))
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" * (len(names) > _MOST_NAMED))
-
-
 def _check_growth(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     needed = sum(math.prod(tensor.shape) * tensor.element_size() for tensor in tensors.values())
     size = path.stat().st_size
@@ -203,12 +199,12 @@ def _write(source: Path, target: Path, tensors: dict[str, torch.Tensor], remarks
 
     shared = _sharing_memory(tensors)
     if shared:
-        groups = _some([" = ".join(map(quoted, names)) for names in shared])
+        groups = first_few(shared, _MOST_NAMED, lambda names: " = ".join(map(quoted, names)))
         remarks.append(f"These share their memory in the torch file; each was written by itself: {groups}.")
     copied = {name for names in shared for name in names[1:]}
     strided = [name for name, tensor in tensors.items() if not tensor.is_contiguous()]
     if strided:
-        remarks.append(f"Rearranged in memory, the numbers are the same: {_some(list(map(quoted, strided)))}.")
+        remarks.append(f"Rearranged in memory, the numbers are the same: {first_few(strided, _MOST_NAMED, quoted)}.")
     # A copy only where the format asks for one; the others are written straight from the file's memory map.
     whole = {name: (tensor.clone() if name in copied else tensor).contiguous() for name, tensor in tensors.items()}
     write_safetensors(save_file, whole, source, target)

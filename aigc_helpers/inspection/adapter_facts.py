@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aigc_helpers.errors import ReaderError
+from aigc_helpers.errors import ReaderError, first_few
 from aigc_helpers.formats import quoted
 from aigc_helpers.inspection.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule
 from aigc_helpers.inspection.adapter_parts import read_alphas
@@ -157,10 +157,9 @@ def _remarks_on_empty_matrices(adapter: Adapter) -> list[str]:
 def _remarks_on_words(adapter: Adapter) -> list[str]:
     if not adapter.words:
         return []
-    words = ", ".join(quoted(word) for word in adapter.words[:_MOST_NAMED])
-    more = f" and {len(adapter.words) - _MOST_NAMED} more" if len(adapter.words) > _MOST_NAMED else ""
+    words = first_few(adapter.words, _MOST_NAMED, quoted)
     return [
-        f"With the LoRA come the embeddings of {words}{more} (bundle_emb): A1111 takes them, and such a word in the "
+        f"With the LoRA come the embeddings of {words} (bundle_emb): A1111 takes them, and such a word in the "
         "prompt calls them up. diffusers and PEFT leave them out, and so does aigc convert."
     ]
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aigc_helpers.errors import ReaderError
+from aigc_helpers.errors import ReaderError, first_few
 from aigc_helpers.files import make_folder, sha256_of, temporary_folder, write_text, writing_errors_explained
 from aigc_helpers.formats import quoted
 from aigc_helpers.store.catalog import SourceError
@@ -189,8 +189,8 @@ def _install_repository(repository: str, revision: str | None, layout: str, to: 
 def _remark_on_names(left_out: list[str]) -> list[str]:
     if not left_out:
         return []
-    others = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
-    return [f"Left out, for it is no name on some system: {', '.join(map(quoted, left_out[:_MOST_NAMED]))}{others}."]
+    names = first_few(left_out, _MOST_NAMED, quoted)
+    return [f"Left out, for it is no name on some system: {names}."]
 
 
 def _installed_copy(name: str, file: HubFile) -> Path | None:

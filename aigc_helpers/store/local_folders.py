@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aigc_helpers.errors import ReaderError
+from aigc_helpers.errors import ReaderError, first_few
 from aigc_helpers.files import make_folder, sha256_of, temporary_folder, writing_errors_explained
 from aigc_helpers.formats import PICKLE_SUFFIXES, read_header
 from aigc_helpers.inspection import Inspection, describe, printable
@@ -72,9 +72,8 @@ def _first_bytes(path: Path) -> bytes:
 def _remarks_on_left_out(files: list[Path]) -> list[str]:
     if not files:
         return []
-    named = ", ".join(printable(file.as_posix()) for file in files[:_MOST_NAMED])
-    more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
-    return [f"Left out, for loading it could run code, or it is no part of a model: {named}{more}."]
+    named = first_few(files, _MOST_NAMED, lambda file: printable(file.as_posix()))
+    return [f"Left out, for loading it could run code, or it is no part of a model: {named}."]
 
 
 def _refuse_links(source: Path) -> None:
