@@ -212,10 +212,11 @@ def _tensor(name: str, value: Any, remarks: list[str]) -> StoredTensor:  # noqa:
     for field in _FIELDS:
         if field not in fields:
             raise _FaultError(f"tensor {quoted(name)} lacks the field {field}")
-        if sum(key == field for key, _ in value) > 1:
-            raise _FaultError(f"tensor {quoted(name)} has the field {field} twice")
-    unknown = sorted(set(fields) - set(_FIELDS))
-    if unknown:
+    if len(value) > len(_FIELDS):
+        for field in _FIELDS:
+            if sum(key == field for key, _ in value) > 1:
+                raise _FaultError(f"tensor {quoted(name)} has the field {field} twice")
+        unknown = sorted(set(fields) - set(_FIELDS))
         remarks.append(f"Tensor {quoted(name)} has fields that the format does not know: {quoted(', '.join(unknown))}.")
     dtype, shape, offsets = (fields[field] for field in _FIELDS)
     if not isinstance(dtype, str):

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from aigc_helpers.formats.safetensors_header import BITS, SafetensorsHeader, StoredTensor
 
 _BLOCK = 1 << 22  # Bytes read at once.
@@ -123,6 +121,8 @@ def count_non_finite(path: Path, header: SafetensorsHeader) -> dict[str, int]:
         >>> count_non_finite(Path("lora.safetensors"), header)
         {'up': 1}
     """
+    import numpy as np  # A tenth of a second, which a look at a header alone should not cost.
+
     found = {}
     with path.open("rb") as opened:
         for name, tensor in header.tensors.items():

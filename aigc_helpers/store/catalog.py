@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def load_catalog(path: Path = CATALOG) -> list[Asset]:
         ['embedded', 'full']
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        status = path.stat()
+        return list(_read(path, status.st_mtime_ns, status.st_size))
     except FileNotFoundError as error:
         raise ReaderError(
             f"there is no catalog at {path}. It is part of the package: install the package again. (In a checkout this "
@@ -84,6 +86,12 @@ def load_catalog(path: Path = CATALOG) -> list[Asset]:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ReaderError(f"{path} is not valid TOML: {error}.") from error
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, modified: int, size: int) -> list[Asset]:
+    """Return the catalog's entries; a changed file is read again."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
     return [
         _asset(path, name, profile, entry) for name, variants in tables.items() for profile, entry in variants.items()
     ]
