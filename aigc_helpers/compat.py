@@ -2,7 +2,8 @@
 
 PEFT: names and layers within a model that has adapters in it, and its rule for target modules. diffusers: the mark of
 such a model, and block numbers of SDXL. Accelerate: what counts as out of memory. sacreBLEU: counts per sentence.
-nbclient: what it does when the interpreter ends.
+nbclient: what it does when the interpreter ends. torch: tensors that have a shape and no numbers, and what operations
+return.
 
 Each function imports its library when it is called. ``tests/test_library_internals.py`` has a test for each, which
 names the version that it was read from.
@@ -11,10 +12,11 @@ names the version that it was read from.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -210,3 +212,29 @@ def score_of_counts(metric: Metric, counts: Sequence[float]) -> float:
 def forget_kernel_at_exit(client: NotebookClient) -> None:
     """Keep nbclient from cleaning up once more when the interpreter ends: it fails aloud if no kernel ever started."""
     atexit.unregister(client._cleanup_kernel)
+
+
+@contextlib.contextmanager
+def fake_tensors(seen: Callable[[torch.UntypedStorage], None]) -> Iterator[None]:
+    """Let torch calculate with shapes alone, and hand each storage that an operation returns to ``seen``."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(
+            self,
+            function: Callable[..., object],
+            types: Iterable[type],
+            args: tuple[Any, ...] = (),
+            kwargs: Mapping[str, Any] | None = None,
+        ) -> object:
+            result = function(*args, **(kwargs or {}))
+            for value in tree_leaves(result):
+                if isinstance(value, torch.Tensor):
+                    seen(value.untyped_storage())
+            return result
+
+    with FakeTensorMode(), Watch():
+        yield

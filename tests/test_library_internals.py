@@ -52,6 +52,7 @@ READ_FROM = {
     "counts_by_sentence": "sacrebleu==2.6.0",
     "score_of_counts": "sacrebleu==2.6.0",
     "forget_kernel_at_exit": "nbclient==0.11.0",
+    "fake_tensors": "torch==2.13.0",
 }
 # Modules whose names have no underscore and which their libraries' documentation leaves out all the same.
 UNDOCUMENTED = (
@@ -224,3 +225,14 @@ def test_no_kernel_is_cleaned_up_when_the_interpreter_ends() -> None:
         compat.forget_kernel_at_exit(client)
     unregister.assert_called_once_with(client._cleanup_kernel)
     assert "atexit.register(self._cleanup_kernel)" in look.getsource(look.unwrap(NotebookClient.async_setup_kernel))
+
+
+def test_fake_tensors_have_a_shape_and_no_memory_and_their_storages_keep_their_identity() -> None:
+    seen: list[int] = []
+    with compat.fake_tensors(lambda storage: seen.append(id(storage))):
+        made = torch.zeros(10**7, 10**7)
+        view = made[0] + 1
+        made.add_(1)
+    assert (made.shape, view.shape) == ((10**7, 10**7), (10**7,))
+    # Made, a view of it, the sum, and made again: memory is counted by this.
+    assert [each == id(made.untyped_storage()) for each in seen] == [True, True, False, True]

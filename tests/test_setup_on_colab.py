@@ -161,3 +161,16 @@ def test_a_field_is_left_out_only_where_null_is_what_peft_assumes() -> None:
 
     settings = {"kasa_config": None, "a_field_of_tomorrow": None, "r": 8, "use_dora": False, "megatron_core": None}
     assert drop_null_settings(settings) == {"r": 8, "use_dora": False, "megatron_core": None}
+
+
+# The GPU's memory
+
+
+def test_on_a_gpu_the_free_memory_is_said(on_colab: None, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    import torch
+
+    monkeypatch.setattr(profile, "_device_and_dtype", lambda: ("cuda", "float16"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (14_700_000_000, 15_000_000_000))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    setup.prepare()
+    assert "GPU: Tesla T4 · 14.7 of 15.0 GB free" in capsys.readouterr().out

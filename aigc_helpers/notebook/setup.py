@@ -56,8 +56,24 @@ def prepare() -> None:
     print(" · ".join(f"{name} {_version(name) or 'is missing'}" for name in REPORTED))
     profile = choose_profile(os.environ.get(ENVIRONMENT_VARIABLE))
     print(f"profile: {profile.name} · {profile.device} · {profile.dtype_name}")
+    if profile.device == "cuda":
+        print(gpu_memory())
     for line in [*outside_ranges(), *(advice(has_gpu=profile.device != "cpu") if on_colab() else [])]:
         print(line)
+
+
+def gpu_memory() -> str:
+    """Return, in both languages, which GPU there is and how much of its memory is free.
+
+    What another notebook holds is not: better to see it here than in the middle of a training.
+    """
+    import torch
+
+    free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
+    return (
+        f"GPU: {torch.cuda.get_device_name()} · {free:.1f} of {total:.1f} GB free; what the chapter needs stands in "
+        f"its table above. / 显存空闲 {free:.1f} GB，共 {total:.1f} GB；本章需要多少，见上面的表格。"
+    )
 
 
 def quieten() -> None:

@@ -24,6 +24,7 @@ _BUILDERS = {
     "picture-rank-sweep": ("experiments.picture_adapters", "build_picture_rank_sweep"),
     "picture-styles": ("experiments.picture_adapters", "build_style_runs"),
     "fid-curve": ("experiments.fid_curve", "build_fid_curve"),
+    "full-profile-memory": ("experiments.full_profile_memory", "build_full_profile_memory"),
 }
 NAMES = tuple(_BUILDERS)
 

@@ -24,6 +24,7 @@ from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import write_text
 from aigc_helpers.paths import in_checkout
 from aigc_helpers.project import repository_address
+from aigc_helpers.publishing.full_profile import fill_full_profile
 from aigc_helpers.publishing.repository import colab_badge, setup_cell
 from aigc_helpers.publishing.source import (
     LANGUAGES,
@@ -154,6 +155,7 @@ def assemble(chapter: Chapter, language: str) -> NotebookNode:
         else:
             identity = "markdown", cell.texts["en"]
             text = cell.texts[language].replace("{{badge}}", colab_badge(chapter.name, language))
+            text = fill_full_profile(text, chapter.number, language)
             made = v4.new_markdown_cell(text.replace("{{repository}}", repository_address()))
         digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
         seen[digest] = seen.get(digest, 0) + 1

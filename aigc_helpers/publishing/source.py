@@ -35,6 +35,7 @@ from pathlib import Path
 
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.paths import in_checkout
+from aigc_helpers.publishing import full_profile
 
 LANGUAGES = ("en", "zh")
 TAGS = (
@@ -47,7 +48,7 @@ TAGS = (
     "raises-exception",
 )
 STUB = "...  # your code here / 在这里写代码"
-PLACEHOLDERS = ("{{badge}}", "{{repository}}")
+PLACEHOLDERS = ("{{badge}}", "{{repository}}", *full_profile.PLACEHOLDERS)
 
 _FILE_NAME = re.compile(r"\d\d_\w+")
 _REGION = re.compile(

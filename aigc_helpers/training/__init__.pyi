@@ -8,6 +8,10 @@ from aigc_helpers.training.loop import (
     adamw as adamw,
     fit as fit,
 )
+from aigc_helpers.training.memory import (
+    MemoryEstimate as MemoryEstimate,
+    estimate_memory as estimate_memory,
+)
 from aigc_helpers.training.random_state import (
     random_state_kept as random_state_kept,
 )

@@ -11,8 +11,8 @@
 # | | embedded profile | full profile |
 # |---|---|---|
 # | models | all-MiniLM-L6-v2 (22.7 M parameters), poet (4.4 M) | bert-base-uncased (110 M), gpt2 (124 M) |
-# | time | under 3 minutes on two CPU cores | not measured yet |
-# | memory | 1 GB | not measured yet |
+# | time | under 3 minutes on two CPU cores | {{full_time}} |
+# | memory | 1 GB | {{full_memory}} |
 # | download | none once the workbook is set up | 990 MB |
 #
 # You need Python, and what a matrix product is. The poems are Chinese; you need not read them.
@@ -29,8 +29,8 @@
 # | | embedded 配置 | full 配置 |
 # |---|---|---|
 # | 模型 | all-MiniLM-L6-v2（2270 万参数）、poet（440 万） | bert-base-uncased（1.1 亿）、gpt2（1.24 亿） |
-# | 时间 | 两个 CPU 核心不到 3 分钟 | 尚未测量 |
-# | 内存 | 1 GB | 尚未测量 |
+# | 时间 | 两个 CPU 核心不到 3 分钟 | {{full_time}} |
+# | 内存 | 1 GB | {{full_memory}} |
 # | 下载 | 装好本书之后不再需要 | 990 MB |
 #
 # 需要会 Python，知道矩阵乘法是什么。

@@ -11,8 +11,8 @@
 # | | embedded profile | full profile |
 # |---|---|---|
 # | model | all-MiniLM-L6-v2 (22.7 M parameters), for sections 7 and 9 only | bert-base-uncased (110 M) |
-# | time | under a minute on two CPU cores | not measured yet |
-# | memory | 1 GB | not measured yet |
+# | time | under a minute on two CPU cores | {{full_time}} |
+# | memory | 1 GB | {{full_memory}} |
 # | download | none once the workbook is set up | 441 MB |
 #
 # You need Python, and to have seen a [LoRA](GLOSSARY.md#lora) at work, as in chapter 05. Matrix products are all the
@@ -30,8 +30,8 @@
 # | | embedded 配置 | full 配置 |
 # |---|---|---|
 # | 模型 | all-MiniLM-L6-v2（2270 万参数），只在第 7、9 节用到 | bert-base-uncased（1.1 亿参数） |
-# | 时间 | 两个 CPU 核心不到 1 分钟 | 尚未测量 |
-# | 内存 | 1 GB | 尚未测量 |
+# | 时间 | 两个 CPU 核心不到 1 分钟 | {{full_time}} |
+# | 内存 | 1 GB | {{full_memory}} |
 # | 下载 | 装好本书之后不再需要 | 441 MB |
 #
 # 需要会 Python，并且见过 [LoRA](../GLOSSARY.md#lora) 怎么用（比如读过第 05 章）。数学只用到矩阵乘法，每个公式后面都跟着验证它的单元格。

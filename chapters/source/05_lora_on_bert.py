@@ -10,8 +10,8 @@
 # | | embedded profile | full profile |
 # |---|---|---|
 # | model | all-MiniLM-L6-v2 (22.7 M parameters) | bert-base-uncased (110 M) |
-# | time | about 4 minutes on two CPU cores | not measured yet |
-# | memory | 2.5 GB | not measured yet |
+# | time | about 4 minutes on two CPU cores | {{full_time}} |
+# | memory | 2.5 GB | {{full_memory}} |
 # | download | none once the workbook is set up | 441 MB |
 #
 # You need nothing but Python. What the attention inside BERT does is the subject of chapter 03; why a low rank is
@@ -29,8 +29,8 @@
 # | | embedded 配置 | full 配置 |
 # |---|---|---|
 # | 模型 | all-MiniLM-L6-v2（2270 万参数） | bert-base-uncased（1.1 亿参数） |
-# | 时间 | 两个 CPU 核心约 4 分钟 | 尚未测量 |
-# | 内存 | 2.5 GB | 尚未测量 |
+# | 时间 | 两个 CPU 核心约 4 分钟 | {{full_time}} |
+# | 内存 | 2.5 GB | {{full_memory}} |
 # | 下载 | 装好本书之后不再需要 | 441 MB |
 #
 # 会 Python 就够了。BERT 里的注意力在做什么，是第 03 章的内容；为什么低秩就够用，是第 04 章的内容，都可以以后再看。

@@ -12,8 +12,8 @@
 # | model | t5, 1.0 M parameters, made for this book | google-t5/t5-small (60 M) |
 # | old domain | dates, numbers, times, quantities, English ↔ Chinese | its own English → German |
 # | new domain | prices in formal capital numerals, English ↔ Chinese | the same |
-# | time | under 3 minutes on two CPU cores | not measured yet |
-# | memory | 0.7 GB | not measured yet |
+# | time | under 3 minutes on two CPU cores | {{full_time}} |
+# | memory | 0.7 GB | {{full_memory}} |
 # | download | none once the workbook is set up | 245 MB |
 #
 # You need Python, and [LoRA](GLOSSARY.md#lora) as in chapter 05 or 06. You need not read Chinese: every translation here
@@ -32,8 +32,8 @@
 # | 模型 | t5，100 万参数，专为本书训练 | google-t5/t5-small（6000 万参数） |
 # | 旧领域 | 日期、数字、钟点、数量，英汉互译 | 它本来就会的英译德 |
 # | 新领域 | 金额与中文大写数字，英汉互译 | 同左 |
-# | 时间 | 两个 CPU 核心不到 3 分钟 | 尚未测量 |
-# | 内存 | 0.7 GB | 尚未测量 |
+# | 时间 | 两个 CPU 核心不到 3 分钟 | {{full_time}} |
+# | 内存 | 0.7 GB | {{full_memory}} |
 # | 下载 | 装好本书之后不再需要 | 245 MB |
 #
 # 需要会 Python，并知道 [LoRA](../GLOSSARY.md#lora) 是怎么回事（第 05 或 06 章）。这里的每句译文对不对，都有规则可循，代码自己会判断。

@@ -11,8 +11,8 @@
 # | | embedded profile | full profile |
 # |---|---|---|
 # | model | a Stable Diffusion in miniature, 64 × 64 pixels (9 M parameters) | Stable Diffusion 1.5, 512 × 512 (1,066 M) |
-# | time | under 3 minutes on two CPU cores | not measured yet |
-# | memory | 0.9 GB | not measured yet |
+# | time | under 3 minutes on two CPU cores | {{full_time}} |
+# | memory | 0.9 GB | {{full_memory}} |
 # | download | none once the workbook is set up | about 2.7 GB (half precision) |
 #
 # You need Python, and a rough idea of what a model is (chapter 00). Why removing noise makes pictures at all is the
@@ -30,8 +30,8 @@
 # | | embedded 配置 | full 配置 |
 # |---|---|---|
 # | 模型 | 微型 Stable Diffusion，64 × 64 像素（900 万参数） | Stable Diffusion 1.5，512 × 512（10.66 亿参数） |
-# | 时间 | 两个 CPU 核心不到 3 分钟 | 尚未测量 |
-# | 内存 | 0.9 GB | 尚未测量 |
+# | 时间 | 两个 CPU 核心不到 3 分钟 | {{full_time}} |
+# | 内存 | 0.9 GB | {{full_memory}} |
 # | 下载 | 装好本书之后不再需要 | 约 2.7 GB（半精度） |
 #
 # 会 Python，大致知道模型是什么（第 00 章）就行。为什么去掉噪声就能得到画，是第 08 章的内容，可以以后再看。

@@ -13,7 +13,7 @@
 # |---|---|---|
 # | model | a Stable Diffusion in miniature, 64 × 64 pixels | Stable Diffusion 1.5, with a file of your choice |
 # | files | two LoRAs that come with the workbook (0.2 and 0.3 MB) | the one you name in `your_file` |
-# | time | under 3 minutes on two CPU cores | not measured yet |
+# | time | under 3 minutes on two CPU cores | {{full_time}} |
 # | download | none once the workbook is set up | about 2.7 GB (half precision), and your file |
 #
 # You need chapter 09 (what pipeline and UNet are) and the idea of LoRA from chapter 05, section 6. How such a file is
@@ -32,7 +32,7 @@
 # |---|---|---|
 # | 模型 | 微型 Stable Diffusion，64 × 64 像素 | Stable Diffusion 1.5，文件由你选 |
 # | 文件 | 随本书附带的两个 LoRA（0.2 和 0.3 MB） | 你在 `your_file` 里写的那个 |
-# | 时间 | 两个 CPU 核心不到 3 分钟 | 尚未测量 |
+# | 时间 | 两个 CPU 核心不到 3 分钟 | {{full_time}} |
 # | 下载 | 装好本书之后不再需要 | 约 2.7 GB（半精度），外加你的文件 |
 #
 # 需要第 09 章的基础（流水线和 UNet 是什么），以及第 05 章第 6 节讲的 LoRA。这样的文件怎么训练出来，是第 11 章的内容，
