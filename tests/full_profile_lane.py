@@ -7,6 +7,8 @@ promises their sizes and hashes. Who uses it: ``test_full_profile_lane.py`` and 
 from __future__ import annotations
 
 import hashlib
+import shutil
+from pathlib import Path
 
 from nbformat import NotebookNode
 from stand_in_files import Files
@@ -16,8 +18,10 @@ from stand_in_t5 import T5, t5
 from stand_in_text_models import BERT, GPT2, bert, gpt2
 
 from aigc_helpers.notebook import LoopbackHub
+from aigc_helpers.paths import REPOSITORY
+from aigc_helpers.publishing.builder import kernel_environment
 from aigc_helpers.store import load_catalog
-from aigc_helpers.store.catalog import AssetFile
+from aigc_helpers.store.catalog import CATALOG, AssetFile
 
 _BERT_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
 _GPT2_FILES = {"config.json", "model.safetensors"}
@@ -54,9 +58,10 @@ SHORTENED = {
 }
 
 
-def make_repositories() -> dict[str, Files]:
-    """Return the stand-ins of all repositories that the chapters fetch from, by name."""
-    return {BERT: bert(), GPT2: gpt2(), STABLE_DIFFUSION: stable_diffusion(), T5: t5()}
+def make_repositories(full_size: bool = False) -> dict[str, Files]:
+    """Return the stand-ins of all repositories that the chapters fetch from, by name; in full size, 4 GB of them."""
+    models = {BERT: bert, GPT2: gpt2, STABLE_DIFFUSION: stable_diffusion, T5: t5}
+    return {name: make(full_size) for name, make in models.items()}
 
 
 def pinned() -> list[tuple[str, str, tuple[AssetFile, ...]]]:
@@ -88,6 +93,32 @@ def serving(repositories: dict[str, Files]) -> HubOfRepositories:
         if repository in hubs:
             hubs[repository].commits[commit] = repositories[repository]
     return HubOfRepositories(hubs.values())
+
+
+def copy_book(folder: Path, repositories: dict[str, Files]) -> Path:
+    """Copy the workbook into ``folder``; its catalog promises the stand-ins' sizes and hashes, all else is as it is."""
+    for name in ("aigc_helpers", "data", "chapters/exercises", "chapters/claims"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("hubconf.py", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, folder)
+    catalog = CATALOG.read_text(encoding="utf-8")
+    (folder / CATALOG.relative_to(REPOSITORY)).write_text(promising(catalog, repositories), encoding="utf-8")
+    return folder
+
+
+def environment_of(hub: HubOfRepositories, book: Path, home: Path) -> dict[str, str]:
+    """Return a kernel's environment: the full profile, the copy of the book, and the hub instead of the real one."""
+    return kernel_environment(
+        AIGC_PROFILE="full",
+        AIGC_HOME=str(home / "store"),
+        HF_ENDPOINT=hub.address,
+        HF_HOME=str(home / "hub"),
+        HF_HUB_CACHE=str(home / "hub"),
+        HF_HUB_OFFLINE="0",
+        NO_PROXY="127.0.0.1",
+        no_proxy="127.0.0.1",
+        PYTHONPATH=str(book),
+    )
 
 
 def shorten(number: str, notebook: NotebookNode) -> None:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5, small and random, in the very form in which the hub keeps the large one.
+"""Stable Diffusion 1.5, random and small unless asked otherwise, in the very form in which the hub keeps the large one.
 
 Real are the names and places of the files, the half-precision variant beside other formats, the fields of the
 configurations, the scheduler, the safety checker, the tokenizer's format without a tokenizer.json, and the names of
@@ -26,27 +26,29 @@ from aigc_helpers.images import COLOURS, caption, load_emoji
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
-def stable_diffusion() -> Files:
-    """Return the repository: a diffusers folder."""
+def stable_diffusion(full_size: bool = False) -> Files:
+    """Return the repository: a diffusers folder. The safety checker stays small in full size, too: nobody trains it."""
+    larger = _FULL_SIZE if full_size else dict.fromkeys(_FULL_SIZE, {})
+    unet_config, vae_config = _UNET | larger["unet"], _VAE | larger["vae"]
     files: Files = {"model_index.json": as_json(_MODEL_INDEX)}
     files["scheduler/scheduler_config.json"] = as_json(_SCHEDULER)
     files |= _clip_tokenizer()
     vocabulary_size = len(json.loads(files["tokenizer/vocab.json"]))
     set_seed(0)
-    text_config = _TEXT_ENCODER | {"vocab_size": vocabulary_size}
+    text_config = _TEXT_ENCODER | {"vocab_size": vocabulary_size} | larger["text_encoder"]
     text_encoder = CLIPTextModel(CLIPTextConfig(**text_config))
     checker = StableDiffusionSafetyChecker(CLIPConfig(**_SAFETY_CHECKER))
-    unet, vae = UNet2DConditionModel.from_config(_UNET), AutoencoderKL.from_config(_VAE)
+    unet, vae = UNet2DConditionModel.from_config(unet_config), AutoencoderKL.from_config(vae_config)
     named = {f"text_model.{name}": tensor for name, tensor in text_encoder.state_dict().items()}
     named["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     files |= _part("text_encoder", "model", text_config, named)
     files |= _part("safety_checker", "model", _SAFETY_CHECKER, checker.state_dict())
-    files |= _part("unet", "diffusion_pytorch_model", _UNET, unet.state_dict())
+    files |= _part("unet", "diffusion_pytorch_model", unet_config, unet.state_dict())
     older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     in_vae = vae.state_dict()
     for new, old in older.items():
         in_vae = {name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): in_vae[name] for name in in_vae}
-    files |= _part("vae", "diffusion_pytorch_model", _VAE, in_vae)
+    files |= _part("vae", "diffusion_pytorch_model", vae_config, in_vae)
     files["feature_extractor/preprocessor_config.json"] = as_json(_FEATURE_EXTRACTOR)
     return files | never_fetched("v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "v1-5-pruned-emaonly.ckpt")
 
@@ -210,4 +212,31 @@ _VAE = {
     "out_channels": 3,
     "sample_size": 64,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+
+_FULL_SIZE: dict[str, dict[str, Any]] = {
+    "text_encoder": {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_attention_heads": 12,
+        "num_hidden_layers": 12,
+        "projection_dim": 768,
+        "vocab_size": 49408,
+    },
+    "unet": {
+        "attention_head_dim": 8,
+        "block_out_channels": [320, 640, 1280, 1280],
+        "cross_attention_dim": 768,
+        "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+        "sample_size": 64,
+        "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+    },
+    "vae": {
+        "block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+        "sample_size": 512,
+    },
 }

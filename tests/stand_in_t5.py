@@ -1,4 +1,4 @@
-"""T5-small, small and random, in the very form in which the hub keeps the large one.
+"""T5-small, random, and smaller yet unless asked otherwise, in the very form in which the hub keeps the large one.
 
 Real are the names of the files, the fields of the configurations, the names of the tensors, the tokenizer's format,
 and that the table has 28 rows more than there are tokens. Not real are sizes and numbers, and the pieces of words,
@@ -22,8 +22,8 @@ T5 = "google-t5/t5-small"
 _SENTINELS = [f"<extra_id_{number}>" for number in range(100)]
 
 
-def t5() -> Files:
-    """Return T5-small with 1 + 1 layers x 32 instead of 6 + 6 x 512."""
+def t5(full_size: bool = False) -> Files:
+    """Return T5-small, with 1 + 1 layers x 32 instead of 6 + 6 x 512 unless in full size."""
     tokenizer = _tokenizer()
     config = {
         "architectures": ["T5ForConditionalGeneration"],
@@ -54,6 +54,8 @@ def t5() -> Files:
         "use_cache": True,
         "vocab_size": tokenizer.get_vocab_size() + 28,
     }
+    if full_size:
+        config |= {"d_ff": 2048, "d_kv": 64, "d_model": 512, "num_heads": 8, "num_layers": 6, "vocab_size": 32128}
     set_seed(0)
     tensors = T5ForConditionalGeneration(T5Config(**config)).state_dict()
     for tied in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"):

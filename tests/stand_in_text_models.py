@@ -1,4 +1,4 @@
-"""BERT and GPT-2, small and random, in the very form in which the hub keeps the large ones.
+"""BERT and GPT-2, random and small unless asked otherwise, in the very form in which the hub keeps the large ones.
 
 Real are the names and places of the files, the fields of the configurations, the formats of the tokenizers, and the
 names of the tensors: BERT's ``LayerNorm.gamma``, GPT-2's without ``transformer.`` and with its masks. Not real are
@@ -22,8 +22,8 @@ from aigc_helpers.text import load_reviews
 BERT, GPT2 = "google-bert/bert-base-uncased", "openai-community/gpt2"
 
 
-def bert() -> Files:
-    """Return bert-base-uncased with 2 layers x 32 instead of 12 x 768."""
+def bert(full_size: bool = False) -> Files:
+    """Return bert-base-uncased, with 2 layers x 32 instead of 12 x 768 unless in full size."""
     config = {
         "architectures": ["BertForMaskedLM"],
         "attention_probs_dropout_prob": 0.1,
@@ -45,6 +45,8 @@ def bert() -> Files:
         "use_cache": True,
         "vocab_size": 30522,
     }
+    if full_size:
+        config |= {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12}
     set_seed(0)
     tensors = BertForPreTraining(BertConfig(**config)).state_dict()
     tensors = {
@@ -65,8 +67,11 @@ def bert() -> Files:
     } | never_fetched("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
 
 
-def gpt2() -> Files:
-    """Return GPT-2 with 2 layers x 32 instead of 12 x 768, and 1,024 tokens instead of 50,257."""
+def gpt2(full_size: bool = False) -> Files:
+    """Return GPT-2, with 2 layers x 32 and a table of 1,024 tokens instead of 12 x 768 and 50,257 unless in full size.
+
+    The tokenizer knows 1,024 tokens in any case.
+    """
     vocabulary, merges = byte_pairs(load_reviews("train")["text"].head(2000), size=1023)
     end = vocabulary["<|endoftext|>"] = len(vocabulary)
     config = {
@@ -93,6 +98,8 @@ def gpt2() -> Files:
         "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
         "vocab_size": len(vocabulary),
     }
+    if full_size:
+        config |= {"n_embd": 768, "n_head": 12, "n_layer": 12, "vocab_size": 50257}
     set_seed(0)
     tensors = GPT2LMHeadModel(GPT2Config(**config)).transformer.state_dict()
     for layer in range(config["n_layer"]):  # The causal mask, which is computed today, was stored then.
