@@ -23,6 +23,10 @@ from aigc_helpers.notebook.exercises import (
     gives as gives,
     is_value as is_value,
 )
+from aigc_helpers.notebook.keeping import (
+    drive_folder as drive_folder,
+    offer_download as offer_download,
+)
 from aigc_helpers.notebook.loopback_hub import (
     LoopbackHub as LoopbackHub,
 )
