@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import remove_half_written, replacing
-from aigc_helpers.formats import escaped, quoted
+from aigc_helpers.formats import escaped, quoted, read_header
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
     ADAPTER_METADATA,
@@ -23,7 +23,7 @@ from aigc_helpers.inspection import (
     printable,
 )
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
-from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
+from aigc_helpers.lora.kohya_header import WRITTEN_BY, as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
 from aigc_helpers.lora.settings import drop_null_settings, settings_for
 
@@ -35,6 +35,8 @@ Read = Callable[[TensorInFile], "torch.Tensor"]
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE = "adapter_model.safetensors"
 _OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
+# In the header of what is written into a folder: by the names alone it could as well be what somebody has trained.
+_WRITTEN_BY = {WRITTEN_BY: "aigc convert"}
 _MODELS = {"transformer": "a diffusion transformer, not for Stable Diffusion's UNet"}
 _KEPT_SETTINGS = (
     *("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type"),
@@ -72,7 +74,7 @@ def _older_files(target: Path) -> list[Path]:
     """Return what an earlier conversion left in a folder, which the next one is to replace as a whole.
 
     Raises:
-        ReaderError: it holds something else.
+        ReaderError: it holds something else, such as what was trained or downloaded.
     """
     if not target.is_dir():
         return []
@@ -83,11 +85,25 @@ def _older_files(target: Path) -> list[Path]:
     for path in older:
         (*folders, name) = path.relative_to(target).parts
         if name not in ours or len(folders) > 1 or not set(folders) <= set(PIPELINE_COMPONENTS):
-            raise ReaderError(
-                f"{target} holds {quoted(path.relative_to(target).as_posix())}, which no conversion writes, so the "
-                "folder is not replaced. Nothing was written. Name another one."
-            )
+            raise _kept(target, path, "writes")
+    for path in [path for path in older if path.suffix == ".safetensors"] or older:
+        if not _is_converted(path):
+            raise _kept(target, path, "wrote: it may be what was trained or downloaded")
     return older
+
+
+def _is_converted(path: Path) -> bool:
+    try:
+        return read_header(path).metadata.items() >= _WRITTEN_BY.items()
+    except (ReaderError, OSError):
+        return False
+
+
+def _kept(target: Path, path: Path, why: str) -> ReaderError:
+    return ReaderError(
+        f"{target} holds {quoted(path.relative_to(target).as_posix())}, which no conversion {why}, so the folder is "
+        "not replaced. Nothing was written. Name another one."
+    )
 
 
 def _remove(older: Sequence[Path], written: Sequence[Path], target: Path) -> None:
@@ -262,7 +278,7 @@ def _kohya_magnitude(layer: LoraLayer, read: Read) -> torch.Tensor:
 
 def _carried(adapter: LoraAdapter) -> dict[str, str]:
     carried = {key: value for key, value in adapter.metadata.items() if key not in _OWN_TO_FORMATS}
-    return {"format": "pt"} | dict(sorted(carried.items()))
+    return {"format": "pt"} | dict(sorted((carried | _WRITTEN_BY).items()))
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
