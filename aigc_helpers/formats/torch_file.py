@@ -83,6 +83,11 @@ INERT = {
     "lightning.pytorch.callbacks.model_checkpoint": {"ModelCheckpoint"},
     "lightning.pytorch.callbacks.early_stopping": {"EarlyStopping"},
     "argparse": {"Namespace"},
+    # What save_hyperparameters() puts the settings into.
+    "pytorch_lightning.utilities.parsing": {"AttributeDict"},
+    "lightning.pytorch.utilities.parsing": {"AttributeDict"},
+    "lightning_fabric.utilities.data": {"AttributeDict"},
+    "lightning.fabric.utilities.data": {"AttributeDict"},
 }
 _ALLOWED["__builtin__"] = _ALLOWED["builtins"]  # Their name in pickles of protocol 2 and below.
 
