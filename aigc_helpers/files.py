@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -42,17 +43,30 @@ def writing_errors_explained(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        in_the_way = _in_the_way(target, error)
+    except ReaderError:
+        raise
+    except Exception as error:
+        refused = _refusal_by_the_system(error)
+        if refused is None:
+            raise
+        remedy = _REMEDIES.get(refused.errno or 0)
+        in_the_way = _in_the_way(target, refused)
         if in_the_way:
             remedy = f"{in_the_way} is a file where a folder is needed: choose another place, or rename that file"
         if remedy is None:
             raise
         raise ReaderError(
-            f"could not write {target} ({os.strerror(error.errno or 0)}). {remedy}, then run the same command again. "
+            f"could not write {target} ({os.strerror(refused.errno or 0)}). {remedy}, then run the same command again. "
             "(AIGC_HOME names the folder for installed models.) That file or folder is as it was."
         ) from error
+
+
+def _refusal_by_the_system(error: Exception) -> OSError | None:
+    """Return the system's own error; libraries in Rust, such as safetensors, hide it in the text of theirs."""
+    if isinstance(error, OSError):
+        return error
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
 def _in_the_way(target: Path, error: OSError) -> Path | None:
@@ -100,7 +114,7 @@ def replacing_files(folder: Path) -> Iterator[Path]:
     Raises:
         ReaderError: the disk is full or the folder is not writable.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with writing_errors_explained(folder), tempfile.TemporaryDirectory() as temporary:
         yield Path(temporary)
         for path in sorted(path for path in Path(temporary).rglob("*") if path.is_file()):
             with replacing(folder / path.relative_to(temporary)) as unfinished:
