@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def _read_picture(path: Path, side: int) -> _Picture:
     if not path.is_file():
         raise ReaderError("it is no file")
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as opened:
             _check_size(*opened.size, side)
             picture = _with_eight_bits(opened)
             ImageOps.exif_transpose(picture, in_place=True)
