@@ -43,6 +43,8 @@ def test_a_wrong_name_is_answered_with_the_nearest(arguments, words, tmp_path, m
         ("--epochs=-1", "epochs is -1.0: it must be"),
         ("--learning-rate=nan", "learning_rate is nan: it must be"),
         ("--epochs=0.001", "there is nothing to train on"),
+        ("--rank=1000000000", "a rank of 1,000,000,000 is not possible: it must be a whole number from 1 to 4,096"),
+        ("--epochs=1e300", "epochs is 1e+300: it must be a number above 0, at most 1,000,000"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(option, words, tmp_path, capsys):
