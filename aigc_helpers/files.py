@@ -125,17 +125,20 @@ def replacing_files(folder: Path) -> Iterator[Path]:
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Yield a hidden folder in ``parent``, on the same file system, which vanishes in the end.
 
-    After ``kill -9`` it stays; the next one who asks for such a folder in ``parent`` removes it.
+    On failure folders vanish, too, that were made for it and hold nothing else. After ``kill -9`` it stays; the next
+    one who asks for such a folder in ``parent`` removes it.
 
     Raises:
         ReaderError: ``parent`` cannot be made, or is not writable.
     """
+    new = [above for above in (parent, *parent.absolute().parents) if not os.path.lexists(above)]
     make_folder(parent)
     remove_half_written(parent)
     # Under another name until it is locked: else another process might remove it.
     renamed = sys.platform != "win32"  # There a folder with an open file keeps its name, and cannot be removed.
     with writing_errors_explained(parent):
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=".", suffix=_SUFFIX + "-new" * renamed))
+    whole = False
     try:
         with (folder / _CLAIM).open("wb") as claim:
             with suppress(OSError):  # Not every network's file system has locks; nothing is removed there.
@@ -143,8 +146,12 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
             if renamed:
                 folder = folder.rename(folder.with_suffix(_SUFFIX))
             yield folder
+        whole = True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for made in [] if whole else new:
+            with suppress(OSError):  # It holds something.
+                made.rmdir()
 
 
 def remove_half_written(folder: Path) -> None:

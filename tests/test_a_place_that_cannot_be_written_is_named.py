@@ -139,6 +139,18 @@ def test_a_librarys_error_that_hides_the_systems_is_the_same_sentence(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for place in (tmp_path / "new" / "newer" / "some", tmp_path / "there" / "some"):
+        with pytest.raises(RuntimeError), replacing(place):
+            raise RuntimeError("the model cannot be saved")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    with pytest.raises(RuntimeError), temporary_folder(tmp_path / "new"):
+        write_text(tmp_path / "new" / "kept", "")
+        raise RuntimeError("something else")
+    assert (tmp_path / "new" / "kept").is_file()
+
+
 def test_a_folder_where_a_file_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken.safetensors" / "inside").mkdir(parents=True)
     with pytest.raises(ReaderError, match="taken.safetensors .*A folder lies there: choose another name"):
