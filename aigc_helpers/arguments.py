@@ -18,10 +18,17 @@ def named(path: str | Path) -> Path:
     """Return a path that was given as text or as a path.
 
     Raises:
-        WrongUsageError: the text is empty, which pathlib would take for the current folder.
+        WrongUsageError: the text is empty, which pathlib would take for the current folder; or it is no text in UTF-8,
+            as Linux allows, and torch and safetensors do not.
     """
     if not str(path).strip():
         raise WrongUsageError("the name of a file or folder is empty. The folder that you are in is called . (a dot).")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise WrongUsageError(
+            f"{path} is no name in UTF-8, so that torch and safetensors cannot open it. Rename it first."
+        ) from error
     return Path(path)
 
 

@@ -62,6 +62,11 @@ def test_a_file_in_the_place_of_the_adapter_stays(arguments, tmp_path, capsys):
     assert names_in(tmp_path) == ["x"]
 
 
+def test_the_root_is_no_adapter(capsys):
+    assert main(["train", "poet", "--tune", TUNE, "-o", "/"]) == 1
+    assert "/ is the root of all folders. An adapter is a folder of its own" in capsys.readouterr().err
+
+
 def test_the_line_lengths_are_those_of_most_poems_of_the_tune():
     poems = load_poems("ci", "train")
     for tune in ("浣溪沙", "菩萨蛮", "西江月", "鹧鸪天"):

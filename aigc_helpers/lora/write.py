@@ -6,6 +6,7 @@ The tensors come out of the source as they are, one view of the mapped file each
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -57,9 +58,9 @@ def open_tensors(adapter: LoraAdapter) -> Iterator[Read]:
         files: dict[Path, Any] = {}
 
         def read(tensor: TensorInFile) -> torch.Tensor:
-            if tensor.file not in files:
-                files[tensor.file] = stack.enter_context(safe_open(tensor.file, "pt"))
             try:
+                if tensor.file not in files:
+                    files[tensor.file] = stack.enter_context(safe_open(tensor.file, "pt"))
                 return files[tensor.file].get_tensor(tensor.name)
             except (SafetensorError, AttributeError, ValueError) as error:
                 raise ReaderError(
@@ -80,16 +81,26 @@ def _older_files(target: Path) -> list[Path]:
         return []
     for folder in (target, *(target / name for name in PIPELINE_COMPONENTS)):
         remove_half_written(folder)
-    older = [path for path in target.rglob("*") if not path.is_dir()]
-    ours = {PEFT_FILE, ADAPTER_CONFIG, DIFFUSERS_FILE}
-    for path in older:
-        (*folders, name) = path.relative_to(target).parts
-        if name not in ours or len(folders) > 1 or not set(folders) <= set(PIPELINE_COMPONENTS):
-            raise _kept(target, path, "writes")
+    older = []
+    for folder in (target, *(target / name for name in PIPELINE_COMPONENTS)):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path.is_dir():
+                inner = None if folder == target and path.name in PIPELINE_COMPONENTS else _first_file(path)
+                if inner:
+                    raise _kept(target, inner, "writes")
+            elif path.name not in (PEFT_FILE, ADAPTER_CONFIG, DIFFUSERS_FILE):
+                raise _kept(target, path, "writes")
+            else:
+                older.append(path)
     for path in [path for path in older if path.suffix == ".safetensors"] or older:
         if not _is_converted(path):
             raise _kept(target, path, "wrote: it may be what was trained or downloaded")
     return older
+
+
+def _first_file(folder: Path) -> Path | None:
+    """Return a file somewhere below; the folder may be a whole disk, so nothing more is looked for."""
+    return next((Path(place) / files[0] for place, _, files in os.walk(folder) if files), None)
 
 
 def _is_converted(path: Path) -> bool:
