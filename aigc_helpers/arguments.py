@@ -10,16 +10,25 @@ from pathlib import Path
 from aigc_helpers.errors import ReaderError, WrongUsageError, first_line
 
 LARGEST_SEED = 2**32 - 1  # numpy takes no larger one.
+LARGEST_RANK = 4_096  # No layer of the models that are trained here is wider.
+LARGEST_COUNT = 10_000  # Of pictures or poems in one call, which keeps them all in memory.
 
 
 def named(path: str | Path) -> Path:
     """Return a path that was given as text or as a path.
 
     Raises:
-        WrongUsageError: the text is empty, which pathlib would take for the current folder.
+        WrongUsageError: the text is empty, which pathlib would take for the current folder; or it is no text in UTF-8,
+            as Linux allows, and torch and safetensors do not.
     """
     if not str(path).strip():
         raise WrongUsageError("the name of a file or folder is empty. The folder that you are in is called . (a dot).")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise WrongUsageError(
+            f"{path} is no name in UTF-8, so that torch and safetensors cannot open it. Rename it first."
+        ) from error
     return Path(path)
 
 
@@ -57,6 +66,19 @@ def check_seed(seed: int) -> None:
     if not isinstance(seed, Integral) or not 0 <= seed <= LARGEST_SEED:
         raise WrongUsageError(
             f"a seed of {seed!r} is not possible: it must be a whole number from 0 to {LARGEST_SEED}."
+        )
+
+
+def check_rank(rank: int) -> None:
+    """Refuse a rank that no LoRA can have, or that would take all memory there is.
+
+    Raises:
+        ReaderError: it is no whole number from 1 to 4096.
+    """
+    if not isinstance(rank, Integral) or not 1 <= rank <= LARGEST_RANK:
+        raise ReaderError(
+            f"a rank of {rank:,} is not possible: it must be a whole number from 1 to {LARGEST_RANK:,}; 4 to 64 are "
+            "usual."
         )
 
 

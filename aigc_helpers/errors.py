@@ -6,14 +6,21 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from aigc_helpers.terminal import visible
+
 Name = TypeVar("Name")
 
 
 class ReaderError(Exception):
     """A fault that the reader can mend. The message names the cause and the remedy; no traceback is needed.
 
-    The command line prints the message alone and exits with 1.
+    The command line prints the message alone and exits with 1. Names from files and servers stand in it as they may be
+    shown, wherever it is: on a terminal, in a notebook or in a panel.
     """
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return visible(super().__str__())
 
 
 class WrongUsageError(ReaderError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -42,17 +43,30 @@ def writing_errors_explained(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        in_the_way = _in_the_way(target, error)
+    except ReaderError:
+        raise
+    except Exception as error:
+        refused = _refusal_by_the_system(error)
+        if refused is None:
+            raise
+        remedy = _REMEDIES.get(refused.errno or 0)
+        in_the_way = _in_the_way(target, refused)
         if in_the_way:
             remedy = f"{in_the_way} is a file where a folder is needed: choose another place, or rename that file"
         if remedy is None:
             raise
         raise ReaderError(
-            f"could not write {target} ({os.strerror(error.errno or 0)}). {remedy}, then run the same command again. "
+            f"could not write {target} ({os.strerror(refused.errno or 0)}). {remedy}, then run the same command again. "
             "(AIGC_HOME names the folder for installed models.) That file or folder is as it was."
         ) from error
+
+
+def _refusal_by_the_system(error: Exception) -> OSError | None:
+    """Return the system's own error; libraries in Rust, such as safetensors, hide it in the text of theirs."""
+    if isinstance(error, OSError):
+        return error
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
 def _in_the_way(target: Path, error: OSError) -> Path | None:
@@ -100,7 +114,7 @@ def replacing_files(folder: Path) -> Iterator[Path]:
     Raises:
         ReaderError: the disk is full or the folder is not writable.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with writing_errors_explained(folder), tempfile.TemporaryDirectory() as temporary:
         yield Path(temporary)
         for path in sorted(path for path in Path(temporary).rglob("*") if path.is_file()):
             with replacing(folder / path.relative_to(temporary)) as unfinished:
@@ -111,17 +125,20 @@ def replacing_files(folder: Path) -> Iterator[Path]:
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Yield a hidden folder in ``parent``, on the same file system, which vanishes in the end.
 
-    After ``kill -9`` it stays; the next one who asks for such a folder in ``parent`` removes it.
+    On failure folders vanish, too, that were made for it and hold nothing else. After ``kill -9`` it stays; the next
+    one who asks for such a folder in ``parent`` removes it.
 
     Raises:
         ReaderError: ``parent`` cannot be made, or is not writable.
     """
+    new = [above for above in (parent, *parent.absolute().parents) if not os.path.lexists(above)]
     make_folder(parent)
     remove_half_written(parent)
     # Under another name until it is locked: else another process might remove it.
     renamed = sys.platform != "win32"  # There a folder with an open file keeps its name, and cannot be removed.
     with writing_errors_explained(parent):
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=".", suffix=_SUFFIX + "-new" * renamed))
+    whole = False
     try:
         with (folder / _CLAIM).open("wb") as claim:
             with suppress(OSError):  # Not every network's file system has locks; nothing is removed there.
@@ -129,8 +146,12 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
             if renamed:
                 folder = folder.rename(folder.with_suffix(_SUFFIX))
             yield folder
+        whole = True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for made in [] if whole else new:
+            with suppress(OSError):  # It holds something.
+                made.rmdir()
 
 
 def remove_half_written(folder: Path) -> None:

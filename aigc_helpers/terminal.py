@@ -5,6 +5,7 @@ They clear the screen, rename the window, or turn the direction of writing, so t
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sys
@@ -22,6 +23,16 @@ _RULING = re.compile(
 def visible(text: str) -> str:
     """Return a text with each character that rules a terminal as its escape, which JSON reads back."""
     return _RULING.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def in_html(text: str) -> str:
+    """Return a text as a page may show it: neither its tags nor its control characters do anything there.
+
+    Example:
+        >>> in_html("<b>\\u202egpj.exe")
+        '&lt;b&gt;\\\\u202egpj.exe'
+    """
+    return html.escape(visible(text))
 
 
 @contextmanager

@@ -10,14 +10,16 @@ from unittest import mock
 import numpy as np
 import pytest
 from lora_files import TEXT_LAYER, UNET_CONVOLUTION, UNET_LINEAR, make, save_kohya, tensors_in
+from peft import LoraConfig, get_peft_model
 from safetensors.numpy import save_file
 
 from aigc_helpers import convert, inspect, install, load_adapter
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.images import load_pipeline
+from aigc_helpers.images import load_pipeline, save_picture_adapter
 from aigc_helpers.inspection import adapter_of, read_contents
 from aigc_helpers.lora.adapter import read_adapter
 from aigc_helpers.paths import DATA
+from aigc_helpers.text import load_poet, save_adapter
 
 UNET = [make("unet", UNET_LINEAR, (160, 128), 4, 8.0), make("unet", UNET_CONVOLUTION, (96, 96, 3, 3), 2, 1.0)]
 TEXT = [make("text_encoder", TEXT_LAYER, (128, 128), 4, 3.0)]
@@ -133,6 +135,48 @@ def test_a_folder_with_something_else_in_it_is_not_replaced(to: str, other: str,
     with pytest.raises(ReaderError, match=f"holds '{other}', which no conversion writes.*Name another one"):
         convert(source, parts, to)
     assert names_in(parts) == before
+
+
+def trained_poet(folder: Path) -> None:
+    model = get_peft_model(load_poet()[1], LoraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True))
+    save_adapter(model, folder)
+
+
+def trained_look(folder: Path) -> None:
+    pipeline = load_pipeline()
+    pipeline.unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"]))
+    save_picture_adapter(pipeline, folder)
+
+
+def downloaded(folder: Path) -> None:
+    shutil.copytree(DATA / "film_adapter", folder, ignore=shutil.ignore_patterns("README.md"))
+
+
+def damaged(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"cut off")
+
+
+def without_weights(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+
+
+def one_of_two(folder: Path) -> None:
+    convert(save_kohya(folder.with_suffix(".safetensors"), [*UNET, *TEXT]), folder, "peft")
+    shutil.copyfile(DATA / "film_adapter" / "adapter_model.safetensors", folder / "unet" / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("make", [trained_poet, trained_look, downloaded, damaged, without_weights, one_of_two])
+@pytest.mark.parametrize("to", ["peft", "diffusers"])
+def test_what_was_trained_or_downloaded_is_not_replaced(
+    to: str, make: Callable[[Path], None], tmp_path: Path, source: Path
+) -> None:
+    make(tmp_path / "mine")
+    before = {name: (tmp_path / "mine" / name).read_bytes() for name in names_in(tmp_path / "mine")}
+    with pytest.raises(ReaderError, match=r"mine holds '.*', which no conversion wrote: .* is not replaced.*Name ano"):
+        convert(source, tmp_path / "mine", to)
+    assert {name: (tmp_path / "mine" / name).read_bytes() for name in names_in(tmp_path / "mine")} == before
 
 
 def test_a_file_is_not_converted_into_itself(source: Path) -> None:

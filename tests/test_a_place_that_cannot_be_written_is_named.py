@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
+from tiny_training import SETTINGS, TinyBatches, tiny_loss, tiny_model
 
 from aigc_helpers.cli import main
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.files import make_folder, replacing, replacing_files, temporary_folder, write_text
 from aigc_helpers.paths import DATA, REPOSITORY
+from aigc_helpers.pretrain.datasets.packages import fetch_python_package
+from aigc_helpers.pretrain.models.export import export
+from aigc_helpers.publishing import build, measure_ranges, run
+from aigc_helpers.training import fit, run_sweep
 
 TIGER = "tiger, noto style, blue background"
 SEPIA = str(DATA / "loras" / "sepia.safetensors")
@@ -78,6 +84,71 @@ def test_each_helper_says_so(write: Callable[..., object], place: Path) -> None:
         else:
             with write(place / "one") as unfinished:
                 (unfinished / "file" if unfinished.is_dir() else unfinished).write_bytes(b"")
+
+
+WRITERS: dict[str, Callable[[Path, Path], object]] = {
+    "pages of a run": lambda place, chapters: list(run(None, place / "build", chapters)),
+    "stored runs": lambda place, chapters: list(measure_ranges(None, 1, chapters, place / "ranges")),
+    "a trained model": lambda place, _: export(place / "model", _Saved()),
+    "a sweep": lambda place, _: run_sweep(place / "sweep.jsonl", [{"rank": 1}], lambda rank: {"loss": rank}),
+    "a package of data": lambda place, _: fetch_python_package("none", "1", "0" * 64, place / "packages"),
+    "checkpoints": lambda place, _: fit(tiny_model(), TinyBatches(), tiny_loss, SETTINGS, folder=place / "run"),
+}
+
+
+class _Saved:
+    def save_pretrained(self, folder: str | Path, /) -> None:
+        (Path(folder) / "model.safetensors").write_bytes(b"")
+
+
+@pytest.fixture
+def no_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever executes cells before the place is known to be writable does so in vain."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise AssertionError("cells were run in vain")
+
+    for module in ("builder.execute_for_storing", "runner.execute_watched", "ranges.execute_watched"):
+        monkeypatch.setattr(f"aigc_helpers.publishing.{module}", begin)
+
+
+@pytest.mark.usefixtures("no_cells")
+@pytest.mark.parametrize("execute", [None, False])
+def test_a_file_in_the_place_of_the_notebooks_is_named(execute: bool | None, miniature: Path) -> None:
+    (miniature / "zh").write_text("in the way", encoding="utf-8")
+    with pytest.raises(ReaderError, match=f"could not write {miniature / 'zh'}.*zh is a file where a folder is needed"):
+        build(execute=execute, folder=miniature)
+
+
+@pytest.mark.usefixtures("no_cells")
+@pytest.mark.parametrize("writer", WRITERS)
+def test_whatever_makes_the_book_says_so_before_it_begins(writer: str, place: Path, miniature: Path) -> None:
+    with pytest.raises(ReaderError, match=r"could not write .* (is a file where a folder is needed|is read-only)"):
+        WRITERS[writer](place, miniature)
+    assert not place.exists() or not any(place.iterdir())
+
+
+def test_a_librarys_error_that_hides_the_systems_is_the_same_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ReaderError, match=f"could not write {tmp_path / 'some'} .*The disk is full: free some space"),
+        replacing(tmp_path / "some"),
+    ):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError), replacing(tmp_path / "some"):
+        raise SafetensorError("another fault")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_leaves_no_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for place in (tmp_path / "new" / "newer" / "some", tmp_path / "there" / "some"):
+        with pytest.raises(RuntimeError), replacing(place):
+            raise RuntimeError("the model cannot be saved")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    with pytest.raises(RuntimeError), temporary_folder(tmp_path / "new"):
+        write_text(tmp_path / "new" / "kept", "")
+        raise RuntimeError("something else")
+    assert (tmp_path / "new" / "kept").is_file()
 
 
 def test_a_folder_where_a_file_should_be_is_named(tmp_path: Path) -> None:

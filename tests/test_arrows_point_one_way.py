@@ -31,7 +31,7 @@ EVERYWHERE = {
 MAY_IMPORT: dict[str, set[str]] = {
     "arguments": {"errors"},
     "bounded_json": set(),
-    "errors": set(),
+    "errors": {"terminal"},
     "files": {"errors"},
     "paths": {"errors", "project"},
     "profile": {"errors"},

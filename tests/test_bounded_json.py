@@ -114,6 +114,18 @@ def test_metadata_nested_too_deeply_tell_nothing(tmp_path: Path, key: str, told:
     assert not inspect_saved(tmp_path, tensors, {key: too_deep("x", told)}).training
 
 
+def test_metadata_longer_than_any_training_program_s_tell_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aigc_helpers.inspection.training_metadata._LONGEST_TAGS", 1_000)
+    tensors = dotted_lora("unet.", ".lora_A.weight", ".lora_B.weight")
+    settings = json.dumps({"unet.r": 4, "unet.lora_alpha": 2, "unet.more": "x" * 2_000_000})
+    tags = json.dumps({"10_cat": {"cat": 20, "x" * 1_000: 1}})
+    report = inspect_saved(tmp_path, tensors, {"lora_adapter_metadata": settings, "ss_tag_frequency": tags})
+    assert not report.training
+    assert "take 2,000,052 characters, more than those of any LoRA" in " ".join(report.remarks)
+
+
 def test_a_checkpoint_nested_too_deeply_is_called_damaged(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint-000001.safetensors"
     save_file({"a": np.zeros(2, "f4")}, path, {"checkpoint": too_deep("settings")})

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_training import SETTINGS, PlainModel, TinyBatches, squared_error, tiny_loss, tiny_model, train_tiny
 
 from aigc_helpers.errors import ReaderError
@@ -165,6 +170,72 @@ def test_a_checkpoint_cut_in_half_is_named_and_the_older_one_kept(tmp_path: Path
     newest.unlink()
     _, result = train_tiny(tmp_path)
     assert result.steps == 30
+
+
+def rewrite(checkpoint: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], object]) -> None:
+    """Change what a checkpoint says; only then is it still a sound safetensors file."""
+    with safe_open(checkpoint, "pt") as opened:
+        header = json.loads(opened.metadata()["checkpoint"])
+    tensors = load_file(checkpoint)
+    change(header, tensors)
+    save_file(tensors, checkpoint, {"checkpoint": json.dumps(header)})
+
+
+DAMAGE: dict[str, Callable[[dict[str, Any], dict[str, torch.Tensor]], object]] = {
+    "no step": lambda header, _: header.pop("step"),
+    "a step that is a text": lambda header, _: header.update(step="9"),
+    "a step below zero": lambda header, _: header.update(step=-1),
+    "settings that are none": lambda header, _: header.update(settings=[]),
+    "counters that are none": lambda header, _: header.update(counters=5),
+    "no units": lambda header, _: header["counters"].pop("units"),
+    "seconds that are no number": lambda header, _: header["counters"].update(training_seconds=None),
+    "no schedule": lambda header, _: header["counters"].pop("scheduler"),
+    "another schedule": lambda header, _: header["counters"]["scheduler"].update(last_epoch="x"),
+    "no optimizer": lambda header, _: header["counters"].pop("optimizer_groups"),
+    "another optimizer": lambda header, _: header["counters"]["optimizer_groups"][0].update(lr="x"),
+    "a group too few": lambda header, _: header["counters"]["optimizer_groups"].pop(),
+    "a group of other parameters": lambda header, _: header["counters"]["optimizer_groups"][0]["params"].pop(),
+    "a tensor missing": lambda _, tensors: tensors.pop("model.3.weight"),
+    "a tensor of another shape": lambda _, tensors: tensors.update({"model.3.weight": torch.ones(7)}),
+    "a generator's state missing": lambda _, tensors: tensors.pop("random.0.torch"),
+    "a generator's state of another kind": lambda _, tensors: tensors.update({"random.0.torch": torch.ones(3)}),
+    "a moment of no parameter": lambda _, tensors: tensors.update({"optimizer.x.exp_avg": torch.ones(1)}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_checkpoint_that_does_not_hold_what_a_run_needs_is_called_damaged(damage: str, tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    newest = max(tmp_path.glob("checkpoint-*"))
+    rewrite(newest, DAMAGE[damage])
+    with pytest.raises(ReaderError, match=f"the checkpoint .*{newest.name} is damaged"):
+        train_tiny(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (b"5\n{}\n", "has a line 1 that is no JSON object"),
+        (b"[]\n", "has a line 1 that is no JSON object"),
+        (b"{\n{}\n", "has a line 1 that is no JSON"),
+        (b"\xff\n{}\n", "has a line 1 that is no JSON"),
+        (b"[" * 200 + b"\n{}\n", "has a line 1 that is no JSON"),
+        (b"{}\n", "has a line 1 without the number of a step"),
+        (b'{"step": "1"}\n', "has a line 1 without the number of a step"),
+    ],
+)
+def test_a_log_that_something_else_wrote_into_is_named(tmp_path: Path, lines: bytes, words: str) -> None:
+    (tmp_path / LOG_FILE).write_bytes(lines)
+    with pytest.raises(ReaderError, match=f"{LOG_FILE} {words}"):
+        train_tiny(tmp_path)
+    assert (tmp_path / LOG_FILE).read_bytes() == lines
+
+
+def test_the_last_line_of_a_log_may_be_cut_anywhere(tmp_path: Path) -> None:
+    whole = '{"step": 1, "said": "春\u2028眠"}\n'.encode()
+    for length in range(len(whole)):
+        (tmp_path / "log.jsonl").write_bytes(whole * 2 + whole[:length])
+        assert len(read_log(tmp_path / "log.jsonl")) in (2, 3)
 
 
 def test_a_model_without_trainable_parameters_is_refused() -> None:

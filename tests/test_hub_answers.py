@@ -93,18 +93,42 @@ def test_a_listing_of_the_wrong_shape_is_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("page", "following"), [(b"[]", "same"), (b"[]", "other"), (json.dumps([ENTRY]).encode(), "other")]
+    ("page", "following", "asked"),
+    [
+        ([], "same", 2),
+        ([], "other", 2),
+        ([ENTRY], "same", 2),
+        ([ENTRY], "other", 2),
+        ([ENTRY, {"type": "directory", "path": "onnx"}], "other", 2),
+        ([ENTRY | {"path": "{number}.safetensors"}], "other", 5),
+    ],
 )
 def test_a_listing_without_end_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], page: bytes, following: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    page: list[dict[str, object]],
+    following: str,
+    asked: int,
 ) -> None:
+    monkeypatch.setattr("aigc_helpers.store.hub_listing._MOST_PAGES", 5)
+
     def tree(number: int) -> Answer:
         place = f"/api/models/someone/tiny/tree/{COMMIT}?page={number if following == 'other' else 0}"
-        return Answer(page, headers={"Link": f'<{place}>; rel="next"'})
+        content = json.dumps(page).replace("{number}", str(number))
+        return Answer(content.encode(), headers={"Link": f'<{place}>; rel="next"'})
 
     with Pretender(tree) as server:
-        refusal(server, monkeypatch, capsys)
-        assert server.pages <= 300
+        words = "a listing without end" if page else "no list of files"
+        assert words in refusal(server, monkeypatch, capsys)
+        assert server.pages == asked
+
+
+def test_a_listing_takes_no_longer_than_all_its_answers_may(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("aigc_helpers.store.hub_listing._MOST_SECONDS", -1)
+    with Pretender(lambda _: Answer(b"[]")) as server:
+        assert "an answer without end" in refusal(server, monkeypatch, capsys)
 
 
 def test_a_page_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

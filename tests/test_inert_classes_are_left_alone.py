@@ -59,12 +59,59 @@ def test_what_a_parameter_dict_holds_is_read(tmp_path: Path, monkeypatch: pytest
     word = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.arange(1536.0).reshape(2, 768))})
     content = {"string_to_token": {"*": 265}, "string_to_param": word, "name": "some"}
     for legacy in (True, False):
-        torch.save(content, tmp_path / "some.pt", _use_new_zipfile_serialization=not legacy)
-        inspection = inspect(tmp_path / "some.pt")
+        path = tmp_path / f"{'legacy' if legacy else 'zip'}.pt"
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        inspection = inspect(path)
         assert (inspection.kind, inspection.family) == ("textual inversion", "Stable Diffusion 1.x")
-    tensors = load_file(install(tmp_path / "some.pt"))
-    assert list(tensors) == ["string_to_param.*"]
-    assert torch.equal(tensors["string_to_param.*"], word["*"])
+        tensors = load_file(install(path))
+        assert list(tensors) == ["string_to_param.*"]
+        assert torch.equal(tensors["string_to_param.*"], word["*"])
+
+
+def test_several_legacy_dictionaries_share_their_class(tmp_path: Path) -> None:
+    some = {name: torch.nn.ParameterDict({"w": torch.full((2,), value)}) for name, value in (("a", 1.0), ("b", 2.0))}
+    # More than 256 values before them, so that their class is kept under a number of two bytes.
+    before = {f"n{number}": torch.ones(1) for number in range(200)}
+    torch.save(before | some, tmp_path / "some.pt", _use_new_zipfile_serialization=False)
+    convert_torch_file(tmp_path / "some.pt", tmp_path / "some.safetensors")
+    tensors = load_file(tmp_path / "some.safetensors")
+    assert tensors["a.w"].tolist() == [1, 1] and tensors["b.w"].tolist() == [2, 2]
+    assert len(tensors) == 202
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "pytorch_lightning.utilities.parsing",
+        "lightning.pytorch.utilities.parsing",
+        "lightning_fabric.utilities.data",
+        "lightning.fabric.utilities.data",
+    ],
+)
+@pytest.mark.parametrize("legacy", [True, False])
+def test_lightning_s_settings_beside_the_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, legacy: bool
+) -> None:
+    weight = "model.diffusion_model.out.2.weight"
+    with monkeypatch.context() as while_saving:
+        parts = module.split(".")
+        for number in range(len(parts)):
+            while_saving.setitem(sys.modules, ".".join(parts[: number + 1]), types.ModuleType(parts[number]))
+        settings = type("AttributeDict", (dict,), {"__module__": module})
+        sys.modules[module].AttributeDict = settings
+        content = {"state_dict": {weight: torch.arange(6.0)}, "hyper_parameters": settings(rate=1, of={"a": [2]})}
+        torch.save(content, tmp_path / "some.ckpt", _use_new_zipfile_serialization=not legacy)
+    assert "would import AttributeDict" in " ".join(inspect(tmp_path / "some.ckpt").remarks)
+    convert_torch_file(tmp_path / "some.ckpt", tmp_path / "some.safetensors")
+    assert torch.equal(load_file(tmp_path / "some.safetensors")[weight], torch.arange(6.0))
+    assert module not in sys.modules
+
+
+def test_a_legacy_class_that_is_not_inert_is_refused_as_before(tmp_path: Path) -> None:
+    torch.save({"a": torch.nn.Linear(1, 1)}, tmp_path / "some.pt", _use_new_zipfile_serialization=False)
+    for look in (inspect, install):
+        with pytest.raises(ReaderError, match=r"unsafe.*torch\.nn\.modules\.linear\.Linear"):
+            look(tmp_path / "some.pt")
 
 
 class _Harm:

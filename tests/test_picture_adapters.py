@@ -135,6 +135,8 @@ def test_a_new_concept_is_named_by_its_trigger_word_alone(emoji: EmojiSet, conce
         ({"learning_rate": 0.0}, "learning rate of 0"),
         ({"learning_rate": float("nan")}, "learning rate of nan"),
         ({"steps": 0}, "0 steps"),
+        ({"steps": 10**12}, "1,000,000,000,000 steps are not possible: 1 to 10,000,000 are"),
+        ({"rank": 10**9}, "a rank of 1,000,000,000 is not possible"),
     ],
 )
 def test_impossible_numbers_are_refused_before_anything_is_written(tmp_path: Path, wrong: dict, complaint: str) -> None:

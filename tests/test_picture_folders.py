@@ -6,11 +6,17 @@ one picture of another size are what such folders come with.
 
 from __future__ import annotations
 
+import os
+import struct
+import weakref
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from aigc_helpers.cli import main
 from aigc_helpers.errors import ReaderError
@@ -83,6 +89,91 @@ def test_a_fault_is_named_and_skipped_only_on_request(folder: Path, fault: str) 
         read_captioned_pictures(folder, SIDE, accept)
     assert "--skip-faulty" in str(refusal.value) and "a.png" not in str(refusal.value)
     assert len(read_captioned_pictures(folder, SIDE, accept, skip_faulty=True).pictures) == 3
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_a_picture_stands_as_the_camera_was_held(folder: Path, ending: str) -> None:
+    held = Image.new("RGB", (96, 96), "white")
+    held.paste("black", (0, 0, 96, 48))  # The upper half.
+    note = held.getexif()
+    note[ExifTags.Base.Orientation] = 6  # To be shown, it is turned by 90 degrees to the right.
+    held.save(add(folder, f"z.{ending}"), exif=note)
+    shown = read_captioned_pictures(folder, SIDE, accept).pictures[-1]
+    assert shown[:, 40:].max() < 20 and shown[:, :24].min() > 235
+
+
+def test_a_grey_picture_of_16_bits_keeps_its_greys(folder: Path) -> None:
+    ramp = np.tile(np.linspace(0, 65535, SIDE), (SIDE, 1)).astype(np.uint16)
+    Image.fromarray(ramp).save(add(folder, "z.png", side=SIDE))
+    for name in ("a.png", "b.jpg", "c.webp"):
+        (folder / name).unlink()
+    (read,) = read_captioned_pictures(folder, SIDE, accept).pictures
+    assert np.abs(read[..., 0].astype(int) - np.linspace(0, 255, SIDE)).max() < 2
+
+
+def bomb(side: int) -> bytes:
+    """A grey PNG of one colour: a few kilobytes, whatever its side."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj()
+    rows = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def make_bomb(folder: Path) -> None:
+    add(folder, "d.png").write_bytes(bomb(6000))
+
+
+def make_pipe(name: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        add(folder, "d.png")
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return make
+
+
+BOUNDS = {
+    "too many pixels": (make_bomb, r"d.png: it is 6000 × 6000 pixels, and [\d,]+ at most are read: make it smaller"),
+    "a caption of megabytes": (
+        lambda folder: add(folder, "d.png").with_suffix(".txt").write_text("tiger, " * 50_000),
+        "d.png: its caption d.txt takes more than 100,000 bytes",
+    ),
+    "another format": (
+        lambda folder: Image.new("RGB", (96, 96)).save(add(folder, "d.png"), format="TIFF"),
+        "d.png: the file is broken, or no picture",
+    ),
+    "a pipe for a picture": (make_pipe("d.png"), "d.png: it is no file"),
+    "a pipe for a caption": (make_pipe("d.txt"), "d.png: there is no caption d.txt"),
+}
+
+
+@pytest.mark.parametrize("fault", BOUNDS)
+def test_what_would_take_for_ever_is_named_before_it_is_read(folder: Path, fault: str) -> None:
+    spoil, complaint = BOUNDS[fault]
+    spoil(folder)
+    with pytest.raises(ReaderError, match=complaint):
+        read_captioned_pictures(folder, SIDE, accept)
+    assert len(read_captioned_pictures(folder, SIDE, accept, skip_faulty=True).pictures) == 3
+
+
+def test_large_photographs_are_reduced_one_by_one(tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        (tmp_path / f"{name}.png").write_bytes(bomb(2000))
+        (tmp_path / f"{name}.txt").write_text("sks")
+    made = []
+    plain = Image.Image.resize
+
+    def count(picture: Image.Image, *arguments: object, **options: object) -> Image.Image:
+        made.append(weakref.ref(picture))
+        assert sum(each() is not None for each in made) <= 2
+        return plain(picture, *arguments, **options)
+
+    with mock.patch.object(Image.Image, "resize", count):
+        assert len(read_captioned_pictures(tmp_path, SIDE, accept).pictures) == 8
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_nothing_is_printed_on_the_way(capfd: pytest.CaptureFixture) -> None:
         ({"prompt": "tiger " * 40}, "has 40 tokens"),
         ({"negative_prompt": "tigre"}, "does not know tigre"),
         ({"count": 0}, "0 pictures"),
+        ({"count": 10**9}, "1,000,000,000 pictures"),
         ({"steps": 0}, "0 steps"),
         ({"steps": 1000}, "1000 steps"),
         ({"guidance": -0.1}, "guidance of -0.1"),

@@ -93,8 +93,9 @@ def test_marks_of_the_tokenizer_are_no_prompt():
 
 
 def test_no_poems_cannot_be_written():
-    with pytest.raises(ReaderError, match="0 poems cannot be written"):
-        write_poems("春", 0, seed=0)
+    for count in (0, 10**9):
+        with pytest.raises(ReaderError, match=f"{count:,} poems cannot be written: ask for 1 to 10,000"):
+            write_poems("春", count, seed=0)
 
 
 def test_an_adapter_changes_what_is_written_by_its_scale(adapter):

@@ -14,7 +14,7 @@ from aigc_helpers import FitSettings, fit
 from aigc_helpers.errors import ReaderError, UnknownNameError
 
 NONSENSE = {
-    "epochs": [0, -1, math.nan, math.inf],
+    "epochs": [0, -1, math.nan, math.inf, 10_000_000],
     "learning_rate": [0, -1, math.nan, math.inf],
     "warmup": [-0.1, 1.5, math.nan],
     "weight_decay": [-0.1, math.nan, math.inf],
@@ -25,7 +25,7 @@ NONSENSE = {
     "gradient_accumulation_steps": [0, -1, 1.5],
 }
 SENSE = {
-    "epochs": [1e-9, 0.5],
+    "epochs": [1e-9, 0.5, 1_000_000],
     "warmup": [0, 1],
     "weight_decay": [0],
     "gradient_clip": [math.inf],

@@ -43,6 +43,8 @@ def test_a_wrong_name_is_answered_with_the_nearest(arguments, words, tmp_path, m
         ("--epochs=-1", "epochs is -1.0: it must be"),
         ("--learning-rate=nan", "learning_rate is nan: it must be"),
         ("--epochs=0.001", "there is nothing to train on"),
+        ("--rank=1000000000", "a rank of 1,000,000,000 is not possible: it must be a whole number from 1 to 4,096"),
+        ("--epochs=1e300", "epochs is 1e+300: it must be a number above 0, at most 1,000,000"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(option, words, tmp_path, capsys):
@@ -58,6 +60,11 @@ def test_a_file_in_the_place_of_the_adapter_stays(arguments, tmp_path, capsys):
     assert "is a file. An adapter is a folder" in capsys.readouterr().err
     assert (tmp_path / "x").read_text(encoding="utf-8") == "mine"
     assert names_in(tmp_path) == ["x"]
+
+
+def test_the_root_is_no_adapter(capsys):
+    assert main(["train", "poet", "--tune", TUNE, "-o", "/"]) == 1
+    assert "/ is the root of all folders. An adapter is a folder of its own" in capsys.readouterr().err
 
 
 def test_the_line_lengths_are_those_of_most_poems_of_the_tune():

@@ -157,6 +157,21 @@ def test_a_link_to_a_folder_is_refused_instead_of_left_out_in_silence(tmp_path: 
         install_folder(model)
 
 
+def test_a_link_in_a_circle_leads_to_nothing(model: Path) -> None:
+    (model / "circle.json").symlink_to("circle.json")
+    assert files_in(install_folder(model).path) == ["config.json", "model.safetensors"]
+
+
+def test_folders_in_folders_without_end_are_refused(store: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model)
+    for _ in range(30):
+        os.mkdir("a")
+        os.chdir("a")
+    with pytest.raises(ReaderError, match="lies 21 folders deep, as no part of a model does"):
+        install_folder(model)
+    assert files_in(store) == []
+
+
 def test_links_within_a_folder_and_within_the_hub_s_cache_are_followed(
     tmp_path: Path, store: Path, model: Path
 ) -> None:

@@ -6,16 +6,18 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
 from aigc_helpers.cli.usage import as_typed
 from aigc_helpers.colab import hide_old_torchao
-from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
+from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError, first_line
 from aigc_helpers.paths import in_checkout, only_the_package_is_here
-from aigc_helpers.project import find_checkout, read_project
+from aigc_helpers.project import find_checkout, read_project, repository_address
 from aigc_helpers.terminal import control_characters_escaped, visible
 
 # What the extra "book" of pyproject.toml brings.
@@ -43,20 +45,52 @@ def _status_of(arguments: list[str]) -> int:
     except ReaderError as error:
         return _failed(str(error), 1)
     except ModuleNotFoundError as error:
-        if error.name not in _BOOK_PACKAGES:
-            raise
-        return _failed(
-            f'{error.name} is not installed here, and making the book needs it. Run: pip install -e ".[book]", or let '
-            "the bootstrap do it: python workbook.py run",
-            1,
-        )
+        return _failed(_missing(error), 1)
     except KeyboardInterrupt:
         return _failed("stopped. What was finished is kept; run the same command again.", 130)
     except BrokenPipeError:
-        # Python flushes standard output once more on its way out; give it somewhere to go.
+        _drop_standard_output()
+        return _failed("the program that read this output stopped reading before the end.", 1)
+    except OSError as error:
+        _drop_standard_output()  # It may be the one that cannot be written.
+        where = f": {error.filename}" if error.filename is not None else ""
+        return _failed(
+            f"the system refused something ({first_line(error) if not where else error.strerror}){where}. Check that "
+            "place, its permissions and its disk, then run the same command again.",
+            1,
+        )
+    except Exception as error:
+        return _failed(_unforeseen(error), 1)
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    if error.name not in _BOOK_PACKAGES:
+        return f"the package {error.name} is not installed here. What is missing, and how to get it, says: aigc doctor"
+    return (
+        f'{error.name} is not installed here, and making the book needs it. Run: pip install -e ".[book]", or let the '
+        "bootstrap do it: python workbook.py run"
+    )
+
+
+def _drop_standard_output() -> None:
+    """Give it somewhere to go: Python flushes it once more on its way out."""
+    with suppress(OSError, ValueError):  # A test's, or a notebook's, has no file under it.
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print("aigc: the program that read this output stopped reading before the end.", file=sys.stderr)
-        return 1
+
+
+def _unforeseen(error: Exception) -> str:
+    """Say what a fault of our own was, where it arose, and where to report it: few readers can use a traceback."""
+    from aigc_helpers.store import without_secrets
+
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "aigc_helpers" in frame.filename]
+    return (
+        f"a fault of this program itself: {type(error).__name__} in {Path(ours[-1].filename).name}, line "
+        f"{ours[-1].lineno} ({without_secrets(first_line(error))}). Please report this line and the command that you "
+        f"ran: {repository_address()}/issues"
+    )
 
 
 def _failed(text: str, status: int) -> int:

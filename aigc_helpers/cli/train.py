@@ -134,5 +134,7 @@ def _finish(result: FitResult, output: Path, checkpoints: Path) -> None:
 
 
 def _refuse_file(output: Path) -> None:
+    if not output.resolve().name:
+        raise ReaderError(f"{output} is the root of all folders. An adapter is a folder of its own: name one below it.")
     if output.exists() and not output.is_dir():
         raise ReaderError(f"{output} is a file. An adapter is a folder: name another one.")

@@ -67,10 +67,12 @@ def _film_reviews() -> list[Row]:
     """BERT without the adapter has a head that was drawn at random: it can only guess."""
     adapter = install_asset("film-adapter")  # Before the base, which may be a long download.
     folder = install_asset("bert", "embedded")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     with quiet("transformers"):
         set_seed(SEED)
-        model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(LABEL_NAMES))
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=len(LABEL_NAMES), trust_remote_code=False
+        )
     test = load_reviews("test")
     texts, labels = test["text"].tolist(), test["label"].astype(int).to_numpy()
 

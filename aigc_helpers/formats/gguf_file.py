@@ -19,6 +19,7 @@ _STRING, _ARRAY = 8, 9
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _DEEPEST_ARRAY = 4
 _LARGEST_HEADER = 200_000_000  # Bytes; a vocabulary of 150,000 words takes 10 MB.
+_MOST_NAMES, _MOST_TEXTS = 100_000, 2_000_000  # Of values and tensors; in arrays, which hold the vocabulary.
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,15 @@ class _Reader:
     def __init__(self, mapped: mmap.mmap) -> None:
         self._mapped = mapped
         self._position = 4  # Behind the letters GGUF.
+        self._texts = 0
 
     def read(self) -> GgufFile:
         version = self._number("<I")
         if version not in _VERSIONS:
             raise _FaultError(f"its version is {version}, and this program knows {_VERSIONS[0]} and {_VERSIONS[1]}")
         tensor_count, pair_count = self._number("<Q"), self._number("<Q")
+        if tensor_count + pair_count > _MOST_NAMES:
+            raise _FaultError(f"it announces {tensor_count:,} tensors and {pair_count:,} values: no file has so many")
         values = {}
         for _ in range(pair_count):
             key, kind = self._string(), self._number("<I")
@@ -133,7 +137,11 @@ class _Reader:
         inner, count = self._number("<I"), self._number("<Q")
         if inner in _NUMBERS:
             self._skip(count * struct.calcsize(_NUMBERS[inner]))
-        elif inner == _STRING:
+            return None
+        self._texts += count
+        if self._texts > _MOST_TEXTS:
+            raise _FaultError("its arrays hold more than any vocabulary has")
+        if inner == _STRING:
             for _ in range(count):
                 self._skip(self._number("<Q"))
         else:

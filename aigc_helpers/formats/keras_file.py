@@ -32,7 +32,7 @@ _LEAVES = {
 _DENSE, _CONVOLUTION = (1, 0), (3, 2, 0, 1)
 _TURNED = {2: _DENSE, 4: _CONVOLUTION}  # By the number of dimensions of a kernel.
 _WEIGHTS, _OPTIMIZER = "model_weights", "optimizer_weights"  # Of a whole model in one file.
-_DEEPEST, _MOST_OBJECTS = 40, 200_000
+_DEEPEST, _MOST_OBJECTS = 40, 20_000
 # Compressed, or never written, a dataset may claim any size: times the file's own, and bytes.
 _MOST_GROWTH, _ALWAYS_ADMITTED = 10, 100_000_000
 _OWN_FILTERS = range(1, 7)  # deflate, shuffle, fletcher32, szip, n-bit, scale-offset. HDF5 loads others as programs.

@@ -24,6 +24,8 @@ from aigc_helpers.formats.file_kinds import (
 from aigc_helpers.formats.second_reading import refuse_pickle
 
 LARGEST_HEADER = 100_000_000  # Bytes; the library's own limit.
+# A tensor's entry has five texts. The largest models of today have 100,000 tensors, in a hundred files.
+_MOST_TEXTS = 600_000
 BITS = {
     **{"BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64},
     **{"F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
@@ -171,6 +173,8 @@ def _as_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold; objec
     # many times its size in memory.
     if text.count("[") + text.count("{") > len(text) // 10 + 1000:
         raise _FaultError("its header is mostly brackets")
+    if text.count('"') - text.count('\\"') > 2 * _MOST_TEXTS:
+        raise _FaultError("its header lists more tensors or notes than any weight file does")
     try:
         return parse_json(text, object_pairs_hook=tuple, parse_int=_whole_number, parse_constant=_refuse_constant)
     except ValueError as error:

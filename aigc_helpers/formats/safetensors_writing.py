@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,8 @@ def write_safetensors(save: Callable[..., None], tensors: Mapping[str, Any], sou
         try:
             save(dict(tensors), temporary, metadata={"format": "pt"})
         except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            system = re.search(r"\(os error (\d+)\)", str(error))
-            if system:  # The library's error hides the system's, whose number says what to do.
-                raise OSError(int(system[1]), first_line(error)) from error
+            if "(os error " in str(error):
+                raise  # The system's own, which ``replacing`` explains.
             raise ReaderError(
                 f"{source} holds what safetensors has no place for ({first_line(error)}). Nothing was written."
             ) from error

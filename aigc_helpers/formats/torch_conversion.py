@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import first_few, first_line
 from aigc_helpers.formats.file_kinds import FIRST_BYTES, PICKLE, ZIP, NotAWeightFileError, container_of
+from aigc_helpers.formats.legacy_classes import class_alone, without_sources
 from aigc_helpers.formats.pickle_program import UnsafePickleError
 from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
 from aigc_helpers.formats.safetensors_writing import write_safetensors
@@ -111,8 +112,12 @@ def _load(path: Path, container: str) -> Any:  # noqa: ANN401 - whatever stands 
     from torch.serialization import safe_globals
 
     stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-        (_StandIn, f"{module}.{name}") for module, names in INERT.items() for name in names
+        # torch sets items of a plain dictionary alone, which is what an AttributeDict has.
+        (dict if name == "AttributeDict" else _StandIn, f"{module}.{name}")
+        for module, names in INERT.items()
+        for name in names
     ]
+    stand_ins.append(class_alone)
     if container == ZIP:
         with reading_zip(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
@@ -120,12 +125,24 @@ def _load(path: Path, container: str) -> Any:  # noqa: ANN401 - whatever stands 
     try:
         with warnings.catch_warnings(), safe_globals(stand_ins):
             warnings.simplefilter("ignore")  # Of old storage classes, which the file's author chose.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=container == ZIP)
+            source = path if container == ZIP else _without_sources(path)
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=container == ZIP)
     except Exception as error:  # A changed byte makes torch raise anything from KeyError to MemoryError.
         raise MalformedFileError(
             f"{path} cannot be opened by torch.load(weights_only=True) ({first_line(error)}). It is damaged, or holds "
             "more than tensors. Download it again, as safetensors if there is a choice."
         ) from error
+
+
+def _without_sources(path: Path) -> Path | io.BytesIO:
+    """Return the file, or its content with each class of a module named alone if it has any."""
+    written = [raw for _, raw in pickles_of(path, PICKLE)]
+    changed = [without_sources(raw) for raw in written]
+    if changed == written:
+        return path
+    with path.open("rb") as opened:
+        opened.seek(sum(map(len, written)))
+        return io.BytesIO(b"".join(changed) + opened.read())
 
 
 class _StandIn(dict):

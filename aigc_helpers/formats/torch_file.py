@@ -33,8 +33,9 @@ from aigc_helpers.formats.safetensors_header import MalformedFileError, quoted
 from aigc_helpers.formats.zip_layout import ambiguity_of
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What the library raises for changed bytes: a name that is no UTF-8 is a ValueError, a short field a struct.error.
-ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error)
+# What the library raises for changed bytes: a name that is no UTF-8 is a ValueError, a short field a struct.error, a
+# place that no file can have an OverflowError.
+ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError, ValueError, struct.error, OverflowError)
 _PICKLES_BEFORE_THE_NUMBERS = 5
 _MOST_DIMENSIONS, _LARGEST_SIZE = 64, 2**63 - 1  # torch's own limits.
 _Named = TypeVar("_Named")
@@ -83,6 +84,11 @@ INERT = {
     "lightning.pytorch.callbacks.model_checkpoint": {"ModelCheckpoint"},
     "lightning.pytorch.callbacks.early_stopping": {"EarlyStopping"},
     "argparse": {"Namespace"},
+    # What save_hyperparameters() puts the settings into.
+    "pytorch_lightning.utilities.parsing": {"AttributeDict"},
+    "lightning.pytorch.utilities.parsing": {"AttributeDict"},
+    "lightning_fabric.utilities.data": {"AttributeDict"},
+    "lightning.fabric.utilities.data": {"AttributeDict"},
 }
 _ALLOWED["__builtin__"] = _ALLOWED["builtins"]  # Their name in pickles of protocol 2 and below.
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from aigc_helpers.errors import ReaderError
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+_FORMATS = ("PNG", "JPEG", "WEBP")  # Pillow goes by the content, and knows forty more.
+_MOST_PIXELS = 30_000_000  # Decoded, turned and reduced they take some 400 MB.
+_LONGEST_CAPTION = 100_000  # Bytes.
 _NAMED = 8  # Faults that a message lists.
 
 
@@ -24,24 +29,32 @@ class CaptionedPictures:
     captions: list[tuple[str, ...]]
 
 
+class _Picture(NamedTuple):
+    """The width of a square picture in its file, and the picture reduced: side × side × RGB, uint8."""
+
+    width: int
+    reduced: np.ndarray
+
+
 def read_captioned_pictures(
     folder: Path, side: int, check_caption: Callable[[str], None], *, skip_faulty: bool = False
 ) -> CaptionedPictures:
     """Read every picture of ``folder`` and the caption in the text file of the same name.
 
     Args:
-        folder: holds the pictures, square and all of one size; transparent parts become white.
+        folder: holds the pictures, square and all of one size; transparent parts become white, and a camera's note of
+            how it was held is followed.
         side: in pixels, to which they are reduced.
         check_caption: raises ReaderError for a caption that the model could not read.
         skip_faulty: leave out pictures with a fault; without it one fault refuses the folder.
 
     Raises:
         ReaderError: there are no pictures, or some are broken, have no caption or one that cannot be read, are not
-            square, smaller than ``side``, or of another size than most; each is named.
+            square, smaller than ``side``, of another size than most, or too large to be read; each is named.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS)
     faults: dict[Path, str] = {}
-    pictures: dict[Path, Image.Image] = {}
+    pictures: dict[Path, _Picture] = {}
     captions: dict[Path, str] = {}
     for path in paths:
         try:
@@ -58,15 +71,18 @@ def read_captioned_pictures(
             f"{folder} holds no picture to train on ({', '.join(PICTURE_ENDINGS)} with a caption in a .txt file of "
             "the same name)."
         )
-    reduced = [pictures[path].resize((side, side), Image.Resampling.LANCZOS) for path in sound]
-    return CaptionedPictures(np.stack([np.asarray(one) for one in reduced]), [(captions[path],) for path in sound])
+    return CaptionedPictures(
+        np.stack([pictures[path].reduced for path in sound]), [(captions[path],) for path in sound]
+    )
 
 
 def _read_caption(path: Path, check_caption: Callable[[str], None]) -> str:
+    if not path.is_file():  # Reading a pipe might never end.
+        raise ReaderError(f"there is no caption {path.name}")
+    if path.stat().st_size > _LONGEST_CAPTION:
+        raise ReaderError(f"its caption {path.name} takes more than {_LONGEST_CAPTION:,} bytes, so it is none")
     try:
         caption = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError as error:
-        raise ReaderError(f"there is no caption {path.name}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ReaderError(f"its caption {path.name} is no text in UTF-8") from error
     try:
@@ -76,20 +92,42 @@ def _read_caption(path: Path, check_caption: Callable[[str], None]) -> str:
     return caption
 
 
-def _read_picture(path: Path, side: int) -> Image.Image:
+def _read_picture(path: Path, side: int) -> _Picture:
+    if not path.is_file():
+        raise ReaderError("it is no file")
     try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as opened:
+            _check_size(*opened.size, side)
+            picture = _with_eight_bits(opened)
+            ImageOps.exif_transpose(picture, in_place=True)
+            reduced = picture.convert("RGBA").resize((side, side), Image.Resampling.LANCZOS)
+            width = opened.width
+    except ReaderError:
+        raise
+    except Exception as error:  # A changed byte makes Pillow raise anything.
         raise ReaderError("the file is broken, or no picture") from error
-    width, height = picture.size
+    on_white = Image.alpha_composite(Image.new("RGBA", reduced.size, "white"), reduced)
+    return _Picture(width, np.asarray(on_white.convert("RGB")))
+
+
+def _check_size(width: int, height: int, side: int) -> None:
+    """Refuse a picture by what its header says, before it is decoded."""
     if width != height or width < side:
         raise ReaderError(f"it is {width} × {height} pixels; a square of {side} or more is needed")
-    on_white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(on_white, picture).convert("RGB")
+    if width * height > _MOST_PIXELS:
+        raise ReaderError(f"it is {width} × {height} pixels, and {_MOST_PIXELS:,} at most are read: make it smaller")
 
 
-def _of_another_size(pictures: dict[Path, Image.Image]) -> dict[Path, str]:
+def _with_eight_bits(picture: Image.Image) -> Image.Image:
+    """Return a grey picture of 16 bits with the upper eight; Pillow would take all above 255 for white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    grey = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    grey.info = picture.info  # With the camera's note.
+    return grey
+
+
+def _of_another_size(pictures: dict[Path, _Picture]) -> dict[Path, str]:
     if not pictures:
         return {}
     usual = Counter(picture.width for picture in pictures.values()).most_common(1)[0][0]

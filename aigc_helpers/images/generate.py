@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from aigc_helpers.arguments import check_scale, check_seed
+from aigc_helpers.arguments import LARGEST_COUNT, check_scale, check_seed
 from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.images.prompts import check_prompt
@@ -68,7 +68,9 @@ def load_pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
         from diffusers import StableDiffusionPipeline
 
         try:
-            pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
             raise ReaderError(
                 f"{folder} does not load as a Stable Diffusion pipeline ({first_line(error)}). It must hold "
@@ -189,8 +191,8 @@ def picture_side(pipeline: StableDiffusionPipeline) -> int:
 
 
 def _check_numbers(count: int, steps: int, guidance: float) -> None:
-    if count < 1:
-        raise ReaderError(f"{count} pictures cannot be drawn: count must be 1 or more.")
+    if not 1 <= count <= LARGEST_COUNT:
+        raise ReaderError(f"{count:,} pictures cannot be drawn: count must be 1 to {LARGEST_COUNT:,}.")
     if not 1 <= steps <= MOST_STEPS:
         raise ReaderError(f"{steps} steps are not possible: 1 to {MOST_STEPS} are, and 20 are enough.")
     if not (guidance >= 0 and math.isfinite(guidance)):

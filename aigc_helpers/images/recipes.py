@@ -14,7 +14,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from transformers import set_seed
 
-from aigc_helpers.arguments import check_seed
+from aigc_helpers.arguments import check_rank, check_seed
 from aigc_helpers.errors import ReaderError, UnknownNameError
 from aigc_helpers.files import replacing_files
 from aigc_helpers.images.backgrounds import caption, chinese_caption
@@ -37,6 +37,7 @@ _SEPIA_CONCEPTS = 80
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CONVOLUTIONS = ("conv1", "conv2")  # A look changes every pixel, and 8 x 8 latents have no attention above 4 x 4.
 BATCH_SIZE = 16
+_MOST_STEPS = 10_000_000  # Of training: months.
 
 
 @dataclass(frozen=True)
@@ -276,9 +277,8 @@ def _settings_for(what: str) -> PictureAdapterSettings:
 
 def _check_numbers(settings: PictureAdapterSettings) -> None:
     check_seed(settings.seed)
-    if settings.rank < 1:
-        raise ReaderError(f"a rank of {settings.rank} is not possible: it must be 1 or more.")
+    check_rank(settings.rank)
     if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
         raise ReaderError(f"a learning rate of {settings.learning_rate:g} is not possible: it must be above 0.")
-    if settings.steps < 1:
-        raise ReaderError(f"{settings.steps} steps are not possible: 1 or more are.")
+    if not 1 <= settings.steps <= _MOST_STEPS:
+        raise ReaderError(f"{settings.steps:,} steps are not possible: 1 to {_MOST_STEPS:,} are.")

@@ -21,6 +21,7 @@ from aigc_helpers.inspection.adapter_settings import (
 )
 from aigc_helpers.inspection.contents import ADAPTER_CONFIG, Contents
 from aigc_helpers.inspection.training_metadata import printable
+from aigc_helpers.terminal import visible
 
 _KINDS = {"LoRA": "LoRA", "DoRA": "DoRA", "LoHa": "LyCORIS LoHa", "LoKr": "LyCORIS LoKr"}
 _KINDS |= {"OFT": "OFT (orthogonal, no LoRA)", "GLoRA": "LyCORIS GLoRA", "full difference": "LyCORIS full difference"}
@@ -74,7 +75,7 @@ def describe_adapter(adapter: Adapter, contents: Contents) -> AdapterFacts:
         ranks=dict(sorted(ranks.items())),
         alphas=dict(sorted(Counter(alphas).items())),
         layers=_group(adapter.modules),
-        saved_modules=tuple(adapter.saved_modules),
+        saved_modules=tuple(map(visible, adapter.saved_modules)),
         components=tuple(dict.fromkeys(module.component for module in adapter.modules)),
     )
 

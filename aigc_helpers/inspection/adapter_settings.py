@@ -18,6 +18,7 @@ from aigc_helpers.inspection.contents import Contents
 from aigc_helpers.inspection.patterns import first_matches, is_plain
 
 ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers' key in a file's header.
+LARGEST_METADATA = 2_000_000  # Characters; the settings of a thousand layers, each named three times, take 300,000.
 # peft.LoraConfig's own, for a setting that the file leaves out.
 DEFAULT_RANK = DEFAULT_ALPHA = 8
 _LAYER = r"(.*\.)?({})$"  # How PEFT looks up rank_pattern and alpha_pattern (peft.utils.other.get_pattern_key).
@@ -58,7 +59,7 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
     """Return the settings for one component of a pipeline (``""`` for a model of its own); empty if there are none.
 
     Raises:
-        ReaderError: they stand in the header and are no JSON object.
+        ReaderError: they stand in the header and are no JSON object, or a far too long one.
 
     Example:
         >>> from aigc_helpers import install
@@ -71,6 +72,11 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
     if contents.adapter_config:
         return contents.adapter_config
     text = contents.metadata.get(ADAPTER_METADATA, "{}")
+    if len(text) > LARGEST_METADATA:
+        raise ReaderError(
+            f"{contents.path}: the settings in its header ({ADAPTER_METADATA}) take {len(text):,} characters, more "
+            f"than those of any LoRA ({LARGEST_METADATA:,} at most). Tell its author."
+        )
     try:
         settings = parse_json(text)
     except ValueError as error:

@@ -35,6 +35,7 @@ from aigc_helpers.inspection.family import (
 from aigc_helpers.inspection.family_table import SDXL
 from aigc_helpers.inspection.quantisation import quantisation
 from aigc_helpers.inspection.training_metadata import in_plain_words, printable
+from aigc_helpers.terminal import visible
 
 _ONE_ARCHITECTURE = (
     "Names and widths tell the architecture of Stable Diffusion XL, not the model: Pony, Illustrious and others share "
@@ -136,7 +137,7 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
         imports=tuple(dict.fromkeys(contents.imports)),
         hashes=hashes,
         compatibility=_compatibility(adapter, bases or {}),
-        remarks=tuple(dict.fromkeys(remarks)),
+        remarks=tuple(visible(remark) for remark in dict.fromkeys(remarks)),
     )
 
 

@@ -19,6 +19,7 @@ from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.formats import quoted
 
 LONGEST = 1_000  # Characters of one expression; a layer's name has about a hundred.
+_MOST = 20_000  # Expressions; no model has more layers than that.
 SECONDS = 5  # Of computing; a file's own patterns take thousandths.
 _PATIENCE = 60  # Seconds by the clock, for a machine that is busy with other things or cannot count the former.
 
@@ -61,12 +62,17 @@ def first_matches(
 
     Raises:
         ReaderError: a pattern is no regular expression, is longer than ``LONGEST``, or has not been matched after
-            ``SECONDS`` seconds of computing.
+            ``SECONDS`` seconds of computing; or there are more than layers in any model.
 
     Example:
         >>> first_matches(["value", "query"], ["layer.0.query", "layer.0.key"], "a file", r"(.*\\.)?({})$")
         [1, None]
     """
+    if len(patterns) > _MOST:
+        raise ReaderError(
+            f"{source} holds {len(patterns):,} regular expressions for layers, and no model has more than {_MOST:,} "
+            "layers. Tell its author."
+        )
     for pattern in patterns:
         if len(pattern) > LONGEST:
             raise ReaderError(

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aigc_helpers.bounded_json import parse_json
-from aigc_helpers.inspection.adapter_settings import ADAPTER_METADATA
+from aigc_helpers.inspection.adapter_settings import ADAPTER_METADATA, LARGEST_METADATA
 
 _LONGEST = 200  # Characters; a header may hold a whole training configuration in one value.
 _FREQUENT_TAGS = 8
+_LONGEST_TAGS = 20_000_000  # Characters; those of ten thousand captioned pictures take about two million.
 _LARGEST_COUNT = 1 << 63  # A number of pictures; Python refuses to print one of more than 4,300 digits.
 _WORDS = {
     "modelspec.title": "title",
@@ -60,13 +61,13 @@ def in_plain_words(metadata: Mapping[str, str]) -> dict[str, str]:
     return {words: text for words, text in told.items() if text} | _lora_settings(metadata)
 
 
-def _settings_in(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that diffusers stores as JSON; empty if there are none or they are no JSON."""
+def _object_in(text: str, longest: int) -> dict[str, Any]:
+    """Return the JSON object that a text is; empty if it is none, or longer than a training program's."""
     try:
-        settings = parse_json(metadata.get(ADAPTER_METADATA, "{}"))
+        found = parse_json(text) if 0 < len(text) <= longest else {}
     except ValueError:
         return {}
-    return settings if isinstance(settings, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def printable(text: str) -> str:
@@ -83,7 +84,7 @@ def printable(text: str) -> str:
 
 def _lora_settings(metadata: Mapping[str, str]) -> dict[str, str]:
     told = {}
-    for key, value in _settings_in(metadata).items():
+    for key, value in _object_in(metadata.get(ADAPTER_METADATA, ""), LARGEST_METADATA).items():
         component, _, field = key.rpartition(".")
         values = value if isinstance(value, list) else [value]
         if field in _LORA_WORDS and value and all(isinstance(each, (int, float, str)) for each in values):
@@ -101,12 +102,8 @@ def _moment(text: str) -> str:
 
 
 def _frequent_tags(text: str) -> str:
-    try:
-        folders = parse_json(text) if text else {}
-    except ValueError:
-        return ""
     counts: Counter[str] = Counter()
-    for tags in folders.values() if isinstance(folders, dict) else ():
+    for tags in _object_in(text, _LONGEST_TAGS).values():
         for tag, count in tags.items() if isinstance(tags, dict) else ():
             if type(count) is int and abs(count) < _LARGEST_COUNT:
                 counts[tag.strip()] += count

@@ -61,7 +61,7 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
         source: a safetensors file as diffusers, kohya's trainer or A1111's users have it, or a PEFT folder.
         target: a folder for PEFT, with ``unet/`` and ``text_encoder/`` in it if the adapter is for both; a file
             ``….safetensors`` for kohya; either for diffusers. An older file is replaced, and so is a folder with
-            nothing in it but what ``convert`` writes.
+            nothing in it but what ``convert`` wrote; one that holds what was trained or downloaded stays.
         to: ``"peft"``, ``"diffusers"`` or ``"kohya"`` (for A1111 and ComfyUI).
         base: the model, a file or folder. Then every layer is compared with it, and kohya's names, which do not tell
             dots from underscores, are looked up in it instead of in the list of Stable Diffusion's own.

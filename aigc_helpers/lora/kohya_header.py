@@ -18,6 +18,8 @@ _VERSIONS = {
     SD2: ("sd_v2", "True", "stable-diffusion-v2-512/lora"),
     SDXL: ("sdxl_base_v1-0", "False", "stable-diffusion-xl-v1-base/lora"),
 }
+WRITTEN_BY = "written_by"  # Says of a PEFT or diffusers file that it was converted.
+_NOT_KOHYAS = ("format", ADAPTER_METADATA, WRITTEN_BY)
 _HASHES = {"sshs_model_hash": 64, "sshs_legacy_hash": 8}  # Hexadecimal digits.
 _LEGACY_BEGIN, _LEGACY_LENGTH = 0x100000, 0x10000
 
@@ -44,7 +46,7 @@ def kohya_metadata(adapter: LoraAdapter, family: str | None, title: str) -> dict
     }
     if family in _VERSIONS:
         metadata["ss_base_model_version"], metadata["ss_v2"], metadata["modelspec.architecture"] = _VERSIONS[family]
-    metadata |= {key: value for key, value in adapter.metadata.items() if key not in ("format", ADAPTER_METADATA)}
+    metadata |= {key: value for key, value in adapter.metadata.items() if key not in _NOT_KOHYAS}
     return dict(sorted(metadata.items())) | {key: "0" * digits for key, digits in _HASHES.items()}
 
 

@@ -6,6 +6,7 @@ The tensors come out of the source as they are, one view of the mapped file each
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import remove_half_written, replacing
-from aigc_helpers.formats import escaped, quoted
+from aigc_helpers.formats import escaped, quoted, read_header
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
     ADAPTER_METADATA,
@@ -23,7 +24,7 @@ from aigc_helpers.inspection import (
     printable,
 )
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
-from aigc_helpers.lora.kohya_header import as_library_writes, hashes_of, kohya_metadata
+from aigc_helpers.lora.kohya_header import WRITTEN_BY, as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
 from aigc_helpers.lora.settings import drop_null_settings, settings_for
 
@@ -35,6 +36,8 @@ Read = Callable[[TensorInFile], "torch.Tensor"]
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE = "adapter_model.safetensors"
 _OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
+# In the header of what is written into a folder: by the names alone it could as well be what somebody has trained.
+_WRITTEN_BY = {WRITTEN_BY: "aigc convert"}
 _MODELS = {"transformer": "a diffusion transformer, not for Stable Diffusion's UNet"}
 _KEPT_SETTINGS = (
     *("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type"),
@@ -55,9 +58,9 @@ def open_tensors(adapter: LoraAdapter) -> Iterator[Read]:
         files: dict[Path, Any] = {}
 
         def read(tensor: TensorInFile) -> torch.Tensor:
-            if tensor.file not in files:
-                files[tensor.file] = stack.enter_context(safe_open(tensor.file, "pt"))
             try:
+                if tensor.file not in files:
+                    files[tensor.file] = stack.enter_context(safe_open(tensor.file, "pt"))
                 return files[tensor.file].get_tensor(tensor.name)
             except (SafetensorError, AttributeError, ValueError) as error:
                 raise ReaderError(
@@ -72,22 +75,46 @@ def _older_files(target: Path) -> list[Path]:
     """Return what an earlier conversion left in a folder, which the next one is to replace as a whole.
 
     Raises:
-        ReaderError: it holds something else.
+        ReaderError: it holds something else, such as what was trained or downloaded.
     """
     if not target.is_dir():
         return []
     for folder in (target, *(target / name for name in PIPELINE_COMPONENTS)):
         remove_half_written(folder)
-    older = [path for path in target.rglob("*") if not path.is_dir()]
-    ours = {PEFT_FILE, ADAPTER_CONFIG, DIFFUSERS_FILE}
-    for path in older:
-        (*folders, name) = path.relative_to(target).parts
-        if name not in ours or len(folders) > 1 or not set(folders) <= set(PIPELINE_COMPONENTS):
-            raise ReaderError(
-                f"{target} holds {quoted(path.relative_to(target).as_posix())}, which no conversion writes, so the "
-                "folder is not replaced. Nothing was written. Name another one."
-            )
+    older = []
+    for folder in (target, *(target / name for name in PIPELINE_COMPONENTS)):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path.is_dir():
+                inner = None if folder == target and path.name in PIPELINE_COMPONENTS else _first_file(path)
+                if inner:
+                    raise _kept(target, inner, "writes")
+            elif path.name not in (PEFT_FILE, ADAPTER_CONFIG, DIFFUSERS_FILE):
+                raise _kept(target, path, "writes")
+            else:
+                older.append(path)
+    for path in [path for path in older if path.suffix == ".safetensors"] or older:
+        if not _is_converted(path):
+            raise _kept(target, path, "wrote: it may be what was trained or downloaded")
     return older
+
+
+def _first_file(folder: Path) -> Path | None:
+    """Return a file somewhere below; the folder may be a whole disk, so nothing more is looked for."""
+    return next((Path(place) / files[0] for place, _, files in os.walk(folder) if files), None)
+
+
+def _is_converted(path: Path) -> bool:
+    try:
+        return read_header(path).metadata.items() >= _WRITTEN_BY.items()
+    except (ReaderError, OSError):
+        return False
+
+
+def _kept(target: Path, path: Path, why: str) -> ReaderError:
+    return ReaderError(
+        f"{target} holds {quoted(path.relative_to(target).as_posix())}, which no conversion {why}, so the folder is "
+        "not replaced. Nothing was written. Name another one."
+    )
 
 
 def _remove(older: Sequence[Path], written: Sequence[Path], target: Path) -> None:
@@ -262,7 +289,7 @@ def _kohya_magnitude(layer: LoraLayer, read: Read) -> torch.Tensor:
 
 def _carried(adapter: LoraAdapter) -> dict[str, str]:
     carried = {key: value for key, value in adapter.metadata.items() if key not in _OWN_TO_FORMATS}
-    return {"format": "pt"} | dict(sorted(carried.items()))
+    return {"format": "pt"} | dict(sorted((carried | _WRITTEN_BY).items()))
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from ipywidgets import HTML, Button, IntSlider, Text, VBox
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.figures import as_png, draw_matrix, new_figure
 from aigc_helpers.panels.html_pictures import img_element
+from aigc_helpers.terminal import in_html
 
 # From a sentence to its n tokens, and the attention weights of shape (layers, heads, n, n).
 Attend = Callable[[str], tuple[list[str], torch.Tensor]]
@@ -104,7 +104,7 @@ class AttentionPanel(VBox):
         try:
             attention = run(self.tokens, self.maps, self.layer.value, self.head.value)
         except ReaderError as error:
-            self.view.value = f"<p><b>Not drawn / 没有画：</b>{html.escape(str(error))}</p>"
+            self.view.value = f"<p><b>Not drawn / 没有画：</b>{in_html(str(error))}</p>"
             return
         said = f"layer {self.layer.value}, head {self.head.value}: {describe(attention)}"
         self.view.value = img_element(draw_attention(attention), said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from ipywidgets import HTML, Button, HBox, VBox
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.metrics import LOSS, TIE, WIN, win_rate
+from aigc_helpers.terminal import in_html
 
 LEFT, RIGHT, EQUAL = "left", "right", "equal"
 _CHOICES = {LEFT: "Left / 左", EQUAL: "No difference / 分不出", RIGHT: "Right / 右"}
@@ -108,13 +108,13 @@ class BlindVotePanel(VBox):
             return
         trial = self.trials[len(self.votes)]
         self.view.value = (
-            f"<p>{len(self.votes) + 1} / {len(self.trials)}: {html.escape(trial.title)}</p>"
+            f"<p>{len(self.votes) + 1} / {len(self.trials)}: {in_html(trial.title)}</p>"
             f"<table><tr><td>{trial.left}</td><td>{trial.right}</td></tr>"
             "<tr><td>left / 左</td><td>right / 右</td></tr></table>"
         )
 
     def _result(self) -> str:
-        candidate, other = map(html.escape, self.names)
+        candidate, other = map(in_html, self.names)
         try:
             result = win_rate(self.votes)
         except ReaderError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from ipywidgets import HTML, Button, Dropdown, ToggleButtons, VBox
+
+from aigc_helpers.terminal import in_html
 
 VERDICTS = {"true / 对": "true", "half true / 对一半": "half true", "false / 错": "false"}
 _LONGEST = 70  # Characters of a claim in the list.
@@ -105,4 +106,4 @@ def _both(text: InBothLanguages) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text, quote=False).replace("`", "")
+    return in_html(text).replace("`", "")

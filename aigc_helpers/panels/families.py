@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from aigc_helpers.metrics import Interval, wilson_interval
 from aigc_helpers.panels.html_pictures import img_element, png_of
+from aigc_helpers.terminal import in_html
 
 _SHOWN = 16
 _ENLARGED = 12  # Screen pixels per pixel.
@@ -92,7 +92,7 @@ class FamiliesPanel(VBox):
         said = f"{self.family.value}, {self.value.description} {self.value.value:g}"
         self.view.value = (
             f"{_as_html(judged.pictures[:_SHOWN], said)}<p>valid / 合格：{judged.valid}; "
-            f"{len(judged.counts)} kinds / 种: {html.escape(counts)}</p>"
+            f"{len(judged.counts)} kinds / 种: {in_html(counts)}</p>"
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import io
 from base64 import b64encode
 
 from PIL.Image import Image
+
+from aigc_helpers.terminal import in_html
 
 
 def img_element(png: bytes, alt: str, style: str = "") -> str:
@@ -22,7 +23,7 @@ def img_element(png: bytes, alt: str, style: str = "") -> str:
         '<img alt="a tiger" src="data:image/png;base64,Li4u" style="width: 64px">'
     """
     styled = f' style="{style}"' if style else ""
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{b64encode(png).decode()}"{styled}>'
+    return f'<img alt="{in_html(alt)}" src="data:image/png;base64,{b64encode(png).decode()}"{styled}>'
 
 
 def png_of(picture: Image) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from ipywidgets import HTML, FloatSlider, VBox
 from PIL.Image import Image
 
 from aigc_helpers.panels.html_pictures import img_element, png_of
+from aigc_helpers.terminal import in_html
 
 Paint = Callable[[list[str], list[float]], Sequence[Image]]  # From adapters and their scales to a picture per prompt.
 
@@ -75,4 +75,4 @@ class LoraMixerPanel(VBox):
             img_element(png_of(picture), f"{title}; {said}", _LOOK)
             for picture, title in zip(mixture.pictures, self.titles, strict=True)
         )
-        self.view.value = f"{shown}<pre>{html.escape(mixture.code)}</pre>"
+        self.view.value = f"{shown}<pre>{in_html(mixture.code)}</pre>"

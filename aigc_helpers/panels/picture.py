@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from PIL.Image import Image
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.panels.html_pictures import img_element, png_of
+from aigc_helpers.terminal import in_html
 
 Paint = Callable[["PictureSettings"], Image]
 
@@ -93,7 +93,7 @@ class PicturePanel(VBox):
         settings = self.settings()
         drawn = run(settings, self.paint)
         if drawn.picture is None:
-            self.view.value = f"<p><b>Not drawn / 没有画：</b>{html.escape(drawn.refusal)}</p>"
+            self.view.value = f"<p><b>Not drawn / 没有画：</b>{in_html(drawn.refusal)}</p>"
         else:
             self.view.value = _as_html(drawn.picture, settings)
 
@@ -104,4 +104,4 @@ def _as_html(picture: Image, settings: PictureSettings) -> str:
         f"{settings.scheduler}"
     )
     shown = img_element(png_of(picture), said, f"width:{_SHOWN_WIDTH}px;image-rendering:pixelated")
-    return f"{shown}<p>{html.escape(said)}</p>"
+    return f"{shown}<p>{in_html(said)}</p>"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 
 import torch
 from ipywidgets import HTML, Button, FloatSlider, IntSlider, VBox
 from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from aigc_helpers.terminal import in_html
 
 Write = Callable[[float, int, float], str]  # From temperature, top-k and top-p to a text.
 
@@ -82,7 +83,7 @@ class SamplingPanel(VBox):
         )
 
     def _write(self, _: Button) -> None:
-        written = html.escape(self.write(*self._settings()))
+        written = in_html(self.write(*self._settings()))
         self.text.value = f'<pre style="line-height:1.6">{written}</pre>'
 
 
@@ -91,4 +92,4 @@ def _row(token: str, probability: float) -> str:
         f'<div role="img" aria-label="{probability:.1%}" style="width:200px;border:1px solid #888">'
         f'<div style="width:{probability:.1%};background:#0072B2">&nbsp;</div></div>'
     )
-    return f"<tr><td>{html.escape(token)}</td><td>{bar}</td><td>{probability:.3f}</td></tr>"
+    return f"<tr><td>{in_html(token)}</td><td>{bar}</td><td>{probability:.3f}</td></tr>"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 
 from ipywidgets import HTML, Button, Text, VBox
+
+from aigc_helpers.terminal import in_html
 
 Judge = Callable[[str], float]  # From a sentence to the probability that it is positive.
 
@@ -42,4 +43,4 @@ def _row(name: str, probability: float) -> str:
         f'<div role="img" aria-label="{probability:.0%} positive" style="width:200px;border:1px solid #888">'
         f'<div style="width:{probability:.0%};background:#0072B2">&nbsp;</div></div>'
     )
-    return f"<tr><td>{html.escape(name)}</td><td>{bar}</td><td>{probability:.3f}</td><td>{word}</td></tr>"
+    return f"<tr><td>{in_html(name)}</td><td>{bar}</td><td>{probability:.3f}</td><td>{word}</td></tr>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from ipywidgets import HTML, Button, Text, ToggleButtons, VBox
 from sacrebleu.metrics import CHRF
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.terminal import in_html
 
 Translate = Callable[[str, str], str]  # From a text and the language to translate into.
 
@@ -70,12 +70,12 @@ class TranslationPanel(VBox):
         try:
             trip = run(self.text.value, self.models[self.model.value])
         except ReaderError as error:
-            self.answer.value = f"<p>⚠ {html.escape(str(error))}</p>"
+            self.answer.value = f"<p>⚠ {in_html(str(error))}</p>"
             return
         rows = (
             ("there / 译文", trip.there),
             ("back / 译回", trip.back),
             ("chrF, back / 译回的 chrF", f"{trip.chrf:.1f}"),
         )
-        cells = "".join(f"<tr><td>{name}</td><td><b>{html.escape(value)}</b></td></tr>" for name, value in rows)
+        cells = "".join(f"<tr><td>{name}</td><td><b>{in_html(value)}</b></td></tr>" for name, value in rows)
         self.answer.value = f"<table>{cells}</table>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from ipywidgets import HTML, Dropdown, FileUpload, FloatSlider, VBox
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.inspection import Inspection
 from aigc_helpers.store import inspect
+from aigc_helpers.terminal import in_html
 
 BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
 CARD = 15e9  # Bytes: what a T4, the card that Colab lends, has about.
@@ -152,13 +152,13 @@ def _uploaded(value: Any) -> Iterable[tuple[str, bytes]]:  # noqa: ANN401 - its 
 
 def _as_html(name: str, found: Inspection | str) -> str:
     if isinstance(found, str):
-        return f"<p><b>✗ refused / 拒绝</b>: {html.escape(found)}</p>"
-    return f"<p><b>✓ {html.escape(name)}</b></p>{_table(inspection_rows(found))}"
+        return f"<p><b>✗ refused / 拒绝</b>: {in_html(found)}</p>"
+    return f"<p><b>✓ {in_html(name)}</b></p>{_table(inspection_rows(found))}"
 
 
 def _table(rows: Mapping[str, str]) -> str:
     cells = "".join(
-        f'<tr><th style="text-align:left;padding-right:1em">{html.escape(name)}</th><td>{html.escape(text)}</td></tr>'
+        f'<tr><th style="text-align:left;padding-right:1em">{in_html(name)}</th><td>{in_html(text)}</td></tr>'
         for name, text in rows.items()
     )
     return f"<table>{cells}</table>"

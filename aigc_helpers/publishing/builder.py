@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.compat import forget_kernel_at_exit
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.files import write_text
+from aigc_helpers.files import make_folder, write_text
 from aigc_helpers.paths import in_checkout
 from aigc_helpers.project import repository_address
 from aigc_helpers.publishing.full_profile import fill_full_profile
@@ -102,6 +102,8 @@ def build(
         executed = not kept and execute is not False
         if executed:
             refuse_without_loopback()
+            for language in LANGUAGES:  # Before the cells have run for minutes.
+                make_folder(notebook_file(folder, chapter.name, language).parent)
             if report:
                 report(f"{chapter.name}: executing {len(chapter.code_cells)} code cells …")
             execute_for_storing(chapter, notebook, folder)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aigc_helpers.errors import ReaderError, first_line
-from aigc_helpers.files import write_text
+from aigc_helpers.files import make_folder, write_text
 from aigc_helpers.notebook import MEASURE_VARIABLE
 from aigc_helpers.paths import in_checkout
 from aigc_helpers.publishing.builder import (
@@ -118,6 +118,7 @@ def measure_ranges(
 
     Raises:
         UnknownNameError: one of the names is no chapter; nothing was run.
+        ReaderError: the runs cannot be written; nothing was run.
 
     Example:
         >>> for chapter, run in measure_ranges(["chapter five"], runs=6):
@@ -147,6 +148,7 @@ def _run_and_store(tasks: Sequence[tuple[Chapter, Plan]], folder: Path, stored: 
     if not tasks:
         return
     refuse_without_loopback()
+    make_folder(stored)  # Before a chapter has run for minutes.
 
     def work(task: tuple[Chapter, Plan], progress: Callable[[], None], stop: threading.Event) -> tuple[Chapter, Run]:
         return task[0], _run(*task, folder, progress, stop)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.errors import ReaderError, UnknownNameError, first_line
 from aigc_helpers.profile import PROFILE_NAMES
 
 CATALOG = Path(__file__).with_name("catalog.toml")
@@ -84,7 +84,7 @@ def load_catalog(path: Path = CATALOG) -> list[Asset]:
             f"there is no catalog at {path}. It is part of the package: install the package again. (In a checkout this "
             "restores it: git checkout -- aigc_helpers)"
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # Of TOML, or of UTF-8.
         raise ReaderError(f"{path} is not valid TOML: {error}.") from error
 
 
@@ -92,6 +92,9 @@ def load_catalog(path: Path = CATALOG) -> list[Asset]:
 def _read(path: Path, modified: int, size: int) -> list[Asset]:
     """Return the catalog's entries; a changed file is read again."""
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    for name, variants in tables.items():
+        if not isinstance(variants, dict):
+            raise ReaderError(f"{path}, entry [{name}] has a field of another form than the others.")
     return [
         _asset(path, name, profile, entry) for name, variants in tables.items() for profile, entry in variants.items()
     ]
@@ -129,6 +132,8 @@ def _asset(path: Path, name: str, profile: str, entry: dict[str, Any]) -> Asset:
         asset = Asset(name, profile, entry["title"], entry["licence"], files, sources)
     except KeyError as error:
         raise ReaderError(f"{where} lacks the field {error}.") from error
+    except (TypeError, AttributeError) as error:
+        raise ReaderError(f"{where} has a field of another form than the others ({first_line(error)}).") from error
     for source in sources:
         if set(source.where) != _SOURCE_FIELDS.get(source.kind):
             raise ReaderError(f"{where}: a source of kind {source.kind!r} with the fields {sorted(source.where)}.")

@@ -23,7 +23,7 @@ from aigc_helpers.store.http_faults import CONNECT_SECONDS, SILENCE_SECONDS, Dow
 _PAUSES = (0.3, 1.0, 2.0)  # Seconds before each further try.
 _MOST_PAGES = 300  # The hub puts 1,000 files on each.
 _LARGEST_PAGE = 32_000_000  # Bytes.
-_MOST_SECONDS = 120  # For one answer.
+_MOST_SECONDS = 120  # For all answers together.
 _BLOCK = 1 << 16
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256, _GIT_BLOB = re.compile(r"[0-9a-f]{64}"), _COMMIT
@@ -67,19 +67,24 @@ def read_listing(endpoint: str, repository: str, revision: str | None) -> Listin
     """
     about = f"{endpoint}/api/models/{repository}"
     place = f"{about}/revision/{quote(revision, safe='')}" if revision else about
-    commit = _commit(_ask(place, endpoint)[0])
+    deadline = time.monotonic() + _MOST_SECONDS
+    commit = _commit(_ask(place, endpoint, deadline)[0])
     files: dict[str, HubFile] = {}
     left_out: list[str] = []
     page: str | None = f"{about}/tree/{commit}?recursive=true&expand=false"
-    asked: set[str] = set()
+    asked, listed = 0, 0
+    names: set[str] = set()
     while page:
-        if page in asked or len(asked) == _MOST_PAGES:
-            raise ValueError(f"a listing without end, after {len(asked)} pages")
-        asked.add(page)
-        entries, page = _ask(page, endpoint)
-        if not isinstance(entries, list) or not (entries or len(asked) == 1):
+        entries, page = _ask(page, endpoint, deadline)
+        asked += 1
+        if not isinstance(entries, list) or not (entries or asked == 1):
             raise ValueError("a page of the listing that is no list of files")
-        for file in filter(None, map(_file, entries)):
+        found = list(map(_file, entries))
+        names |= {entry["path"] for entry in entries}
+        if page and (asked == _MOST_PAGES or (entries and len(names) == listed)):
+            raise ValueError(f"a listing without end, after {asked} pages")
+        listed = len(names)
+        for file in filter(None, found):
             try:
                 files[check_name(file.name, f"The listing of {repository}")] = file
             except UnstorableNameError:
@@ -87,11 +92,11 @@ def read_listing(endpoint: str, repository: str, revision: str | None) -> Listin
     return Listing(commit, list(files.values()), left_out)
 
 
-def _ask(url: str, endpoint: str) -> tuple[Any, str | None]:
+def _ask(url: str, endpoint: str, deadline: float) -> tuple[Any, str | None]:
     """Return the JSON at ``url``, and the address of the next page."""
     for pause in (*_PAUSES, None):
         try:
-            return _ask_once(url, endpoint)
+            return _ask_once(url, endpoint, deadline)
         except DownloadError as fault:
             if not fault.passing or pause is None:
                 raise
@@ -103,14 +108,14 @@ def _ask(url: str, endpoint: str) -> tuple[Any, str | None]:
     raise AssertionError("the last try returns or raises")
 
 
-def _ask_once(url: str, endpoint: str) -> tuple[Any, str | None]:
+def _ask_once(url: str, endpoint: str, deadline: float) -> tuple[Any, str | None]:
     # Another host is not told who asks.
     headers = build_hf_headers(token=None if _origin(url) == _origin(endpoint) else False)
     try:
         with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS)) as response:
             if response.status_code != 200:
                 raise RefusedError(response.status_code, response.headers)
-            content = _content(response)
+            content = _content(response, deadline)
             following = response.links.get("next", {}).get("url")
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise connection_fault(url, error) from error
@@ -119,11 +124,11 @@ def _ask_once(url: str, endpoint: str) -> tuple[Any, str | None]:
     return parse_json(content.decode("utf-8")), urljoin(url, following) if following else None
 
 
-def _content(response: requests.Response) -> bytes:
-    content, begun = bytearray(), time.monotonic()
+def _content(response: requests.Response, deadline: float) -> bytes:
+    content = bytearray()
     for block in response.iter_content(_BLOCK):
         content += block
-        if len(content) > _LARGEST_PAGE or time.monotonic() - begun > _MOST_SECONDS:
+        if len(content) > _LARGEST_PAGE or time.monotonic() > deadline:
             raise ValueError("an answer without end")
     return bytes(content)
 

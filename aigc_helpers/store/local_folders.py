@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError, first_few
@@ -16,6 +17,7 @@ from aigc_helpers.store.placing import check_free_space, copy_hashed, locked
 
 _TO_CONVERT = PICKLE_SUFFIXES | {".h5"}
 _MOST_NAMED = 10
+_DEEPEST = 20
 
 
 def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None) -> InstalledFile:
@@ -50,7 +52,7 @@ def install_linked(source: Path, *, layout: str = "aigc", to: Path | None = None
     root = root_of(layout, to)
     inspection = describe(source)
     target = folder_for(inspection, layout, root) / source.resolve().name
-    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    files = sorted(path.relative_to(source) for path in _below(source) if path.is_file())
     files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     kept = [file for file in files if is_part(file, _first_bytes(source / file))]
     _refuse_pickles_alone(source, files)
@@ -82,17 +84,32 @@ def _refuse_links(source: Path) -> None:
     if source.resolve().parent.name == "snapshots":
         # The hub's own cache: a folder per commit, whose files are links to the blobs beside all of them.
         inside.append(source.resolve().parent.parent / "blobs")
-    for path in source.rglob("*"):
-        if path.is_symlink() and not any(path.resolve().is_relative_to(folder) for folder in inside):
+    for path in _below(source):
+        target = Path(os.path.realpath(path)) if path.is_symlink() else None
+        if target and not any(target.is_relative_to(folder) for folder in inside):
             raise ReaderError(
-                f"{path} is a link to {path.resolve()}, which lies outside the folder. Nothing was installed. If you "
+                f"{path} is a link to {target}, which lies outside the folder. Nothing was installed. If you "
                 "know that file and want it copied, put it there in place of the link, then run the same command again."
             )
-        if path.is_symlink() and path.is_dir():
+        if target and path.is_dir():
             raise ReaderError(
                 f"{path} is a link to another folder. Nothing was installed. Put that folder there in place of the "
                 "link, then run the same command again."
             )
+
+
+def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """Yield what lies in a folder and in those below it; links are not followed.
+
+    Raises:
+        ReaderError: they lie in one another deeper than those of any model.
+    """
+    if depth > _DEEPEST:
+        raise ReaderError(f"{folder} lies {depth} folders deep, as no part of a model does. Name the model's folder.")
+    for path in folder.iterdir():
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _below(path, depth + 1)
 
 
 def _refuse_pickles_alone(source: Path, files: list[Path]) -> None:

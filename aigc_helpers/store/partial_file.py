@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from aigc_helpers.files import write_text
@@ -17,7 +18,7 @@ def downloads_folder() -> Path:
 
 def address_hash(url: str) -> str:
     """Return the name under which a download is kept: an address may hold a password, so it is not written down."""
-    return hashlib.sha256(url.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(url)).hexdigest()
 
 
 class PartialFile:

@@ -29,7 +29,7 @@ def locked(what: str) -> Iterator[None]:
     Raises:
         ReaderError: the store is not writable.
     """
-    path = store_folder() / "locks" / f"{hashlib.sha256(what.encode()).hexdigest()}.lock"
+    path = store_folder() / "locks" / f"{hashlib.sha256(os.fsencode(what)).hexdigest()}.lock"
     make_folder(path.parent)
     with writing_errors_explained(path):
         lock = FileLock(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from aigc_helpers.arguments import check_seed
+from aigc_helpers.arguments import LARGEST_COUNT, check_seed
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora import load_adapter
 from aigc_helpers.profile import current_profile
@@ -42,8 +42,8 @@ def write_poems(
         The poems. What does not parse as verse lines is returned in one run, as the model wrote it.
 
     Raises:
-        ReaderError: ``count`` is below 1, the prompt is as long as the model's context or has characters that the
-            tokenizer does not know, or the adapter is missing, damaged or made for another model.
+        ReaderError: ``count`` is below 1 or above 10,000, the prompt is as long as the model's context or has
+            characters that the tokenizer does not know, or the adapter is missing, damaged or made for another model.
 
     Example:
         >>> [poem] = write_poems("春", count=1, seed=0)
@@ -51,8 +51,8 @@ def write_poems(
         '春'
     """
     check_seed(seed)
-    if count < 1:
-        raise ReaderError(f"{count} poems cannot be written: ask for 1 or more.")
+    if not 1 <= count <= LARGEST_COUNT:
+        raise ReaderError(f"{count:,} poems cannot be written: ask for 1 to {LARGEST_COUNT:,}.")
     tokenizer, model = load_poet(folder)
     check_prompt(prompt, tokenizer, model.config.n_positions)
     if lora is not None:
@@ -83,9 +83,11 @@ def load_poet(folder: Path | None = None) -> tuple[PreTrainedTokenizerBase, PreT
     """
     folder = folder or install_asset("poet")
     with quiet("transformers"):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
     model.to(current_profile().device)  # type: ignore[arg-type]  # transformers wraps `to`, and its type loses self
-    return AutoTokenizer.from_pretrained(folder), model.eval()
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False), model.eval()
 
 
 def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, context: int) -> None:

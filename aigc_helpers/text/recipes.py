@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
-from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.arguments import check_rank
+from aigc_helpers.errors import UnknownNameError
 from aigc_helpers.files import replacing_files
 from aigc_helpers.inspection import ADAPTER_CONFIG
 from aigc_helpers.lora import drop_null_settings
@@ -80,13 +81,14 @@ def train_review_adapter(
     train = load_reviews("train").head(snippets)  # Before the model, which may be a long download.
     set_seed(seed)
     path = install_asset("bert")
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     names = dict(enumerate(LABEL_NAMES))
     base = AutoModelForSequenceClassification.from_pretrained(
         path,
         id2label=names,
         label2id={name: number for number, name in names.items()},
         use_safetensors=True,
+        trust_remote_code=False,
     )
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules=list(REVIEWS.layers))
     model = get_peft_model(base, config)
@@ -199,6 +201,5 @@ def _regular_ci(tune: str, longest: int | None = None) -> pandas.DataFrame:
 
 def _settings(rank: int, epochs: float, learning_rate: float, seed: int) -> FitSettings:
     """Return how to train, checked before a model is loaded or downloaded."""
-    if rank < 1:
-        raise ReaderError(f"a rank of {rank} is not possible: it must be 1 or more.")
+    check_rank(rank)
     return FitSettings(epochs=epochs, learning_rate=learning_rate, seed=seed)

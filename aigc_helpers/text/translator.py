@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from aigc_helpers.errors import ReaderError, UnknownNameError
+from aigc_helpers.errors import ReaderError, UnknownNameError, first_line
 from aigc_helpers.lora import MissingRowsError, load_adapter
 from aigc_helpers.profile import current_profile
 from aigc_helpers.quiet import quiet
@@ -39,12 +39,14 @@ def load_translator(
     """
     folder = folder or install_asset("t5", "embedded")
     with quiet("transformers"):
-        model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         model = model.to(current_profile().device).eval()
         if adapter is None:
-            return AutoTokenizer.from_pretrained(folder), model
+            return _load_tokenizer(folder), model
         brings_tokens = (adapter / "tokenizer.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(adapter if brings_tokens else folder)
+        tokenizer = _load_tokenizer(adapter if brings_tokens else folder)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         try:
@@ -55,6 +57,16 @@ def load_translator(
                 "was saved with into its folder; the added tokens are in there."
             ) from error
         return tokenizer, model
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises plain Exceptions, and transformers many kinds.
+        raise ReaderError(
+            f"the tokenizer in {folder} does not load, and nothing of it was run ({first_line(error)}). It must be one "
+            "of transformers' own, as save_pretrained writes it."
+        ) from error
 
 
 def translate(

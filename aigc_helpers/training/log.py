@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aigc_helpers.bounded_json import parse_json
+from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.files import write_text, writing_errors_explained
 
 
@@ -25,7 +27,7 @@ class RunLog:
         self.path = path if writes else None
         self.entries: list[dict[str, Any]] = []
         if path is not None and path.exists():
-            self.entries = [entry for entry in read_log(path) if entry["step"] <= resumed_step]
+            self.entries = [entry for entry in _read_steps(path) if entry["step"] <= resumed_step]
         if self.path is not None:
             write_text(self.path, "".join(map(_as_line, self.entries)))
 
@@ -40,19 +42,40 @@ class RunLog:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return a log's entries; a last line that was cut off by a kill is left out.
 
+    Raises:
+        ReaderError: another line is no entry.
+
     Example:
         >>> from pathlib import Path
         >>> _ = Path("log.jsonl").write_text('{"step": 1, "loss": 0.7}\\n{"step": 2, "lo')
         >>> read_log(Path("log.jsonl"))
         [{'step': 1, 'loss': 0.7}]
     """
+    lines = path.read_bytes().splitlines()
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, 1):
         try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            entry = parse_json(line.decode("utf-8"))
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise _damaged(path, f"has a line {number} that is no JSON ({first_line(error)})") from error
+        if not isinstance(entry, dict):
+            raise _damaged(path, f"has a line {number} that is no JSON object")
+        entries.append(entry)
     return entries
+
+
+def _read_steps(path: Path) -> list[dict[str, Any]]:
+    entries = read_log(path)
+    for number, entry in enumerate(entries, 1):
+        if type(entry.get("step")) is not int:
+            raise _damaged(path, f"has a line {number} without the number of a step")
+    return entries
+
+
+def _damaged(path: Path, fault: str) -> ReaderError:
+    return ReaderError(f"{path} {fault}: something else has written into it. Mend that, or move the file away.")
 
 
 def _as_line(entry: dict[str, Any]) -> str:

@@ -38,6 +38,8 @@ from aigc_helpers.files import make_folder, remove_half_written
 from aigc_helpers.profile import current_profile
 from aigc_helpers.training.checkpoint import (
     Checkpoint,
+    check_form,
+    damage_explained,
     load_newest_checkpoint,
     pack_optimizer,
     save_checkpoint,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 Batch = TypeVar("Batch")
 
 LOG_FILE = "log.jsonl"
+_MOST_EPOCHS = 1_000_000
 _FLUSH_EVERY = 10  # Steps between reading the losses back: on a GPU each reading waits for the queue to drain.
 
 
@@ -78,7 +81,7 @@ class FitSettings:
     """How to train.
 
     Attributes:
-        epochs: passes over the data; may be a fraction, such as 0.5.
+        epochs: passes over the data, at most a million; may be a fraction, such as 0.5.
         learning_rate: the peak of the schedule.
         schedule: ``"linear"`` or ``"cosine"`` decay to 0, or ``"constant_with_warmup"``, as transformers names them.
         warmup: the share of all steps during which the learning rate climbs from 0.
@@ -113,7 +116,7 @@ class FitSettings:
         check_seed(self.seed)
         # A comparison with NaN is never true.
         for name, is_possible, must_be in (
-            ("epochs", 0 < self.epochs < math.inf, "a finite number above 0"),
+            ("epochs", 0 < self.epochs <= _MOST_EPOCHS, f"a number above 0, at most {_MOST_EPOCHS:,}"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "a finite number above 0"),
             ("warmup", 0 <= self.warmup <= 1, "a share of all steps, from 0 to 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "a finite number of at least 0"),
@@ -426,11 +429,16 @@ class _Run(Generic[Batch]):
         if checkpoint is None:
             return
         self._refuse_another_run(checkpoint.settings)
+        with damage_explained(self.folder):
+            self._restore(checkpoint)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         with torch.no_grad():
             for name, tensor in self._changing_tensors().items():
                 tensor.copy_(checkpoint.tensors[f"model.{name}"])
         counters = checkpoint.counters
         unpack_optimizer(_innermost(self.optimizer), checkpoint.part("optimizer"), counters["optimizer_groups"])
+        check_form(counters["scheduler"], _plain_values(self.scheduler.state_dict()))
         self.scheduler.load_state_dict(counters["scheduler"])
         if self.accelerator.scaler and counters["gradient_scaler"]:
             self.accelerator.scaler.load_state_dict(counters["gradient_scaler"])

@@ -32,14 +32,14 @@ def new_bert(seed: int) -> torch.nn.Module:
     with quiet("transformers"):
         set_seed(seed)
         return AutoModelForSequenceClassification.from_pretrained(
-            install_asset("bert", "embedded"), id2label=dict(enumerate(LABEL_NAMES))
+            install_asset("bert", "embedded"), id2label=dict(enumerate(LABEL_NAMES)), trust_remote_code=False
         )
 
 
 @lru_cache
 def film_tokenizer() -> PreTrainedTokenizerBase:
     """Return BERT's tokenizer."""
-    return AutoTokenizer.from_pretrained(install_asset("bert", "embedded"))
+    return AutoTokenizer.from_pretrained(install_asset("bert", "embedded"), trust_remote_code=False)
 
 
 def film_batches(seed: int, snippets: int = SNIPPETS, batch_size: int = BATCH_SIZE) -> LengthBatches:

@@ -84,7 +84,7 @@ def build_sd(target: Path = SD_FOLDER, settings: FitSettings = SETTINGS) -> FitR
     device = current_profile().device
     text_encoder = CLIPTextModel.from_pretrained(CLIP_FOLDER, dtype=torch.float32, use_safetensors=True)
     text_encoder.to(device).eval()  # type: ignore[arg-type]  # transformers' wrapper around to() loses self.
-    tokenizer = AutoTokenizer.from_pretrained(CLIP_FOLDER)
+    tokenizer = AutoTokenizer.from_pretrained(CLIP_FOLDER, trust_remote_code=False)
     concepts = base_concepts(emoji, device)
     training = training_batches(emoji.only(concepts), autoencoder, text_encoder, tokenizer, settings.seed)
     unet = build_unet(settings.seed)
