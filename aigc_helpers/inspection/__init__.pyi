@@ -56,10 +56,12 @@ from aigc_helpers.inspection.family import (
     added_part as added_part,
     declared_family as declared_family,
     draws as draws,
+    families_in as families_in,
     family_of_adapter as family_of_adapter,
     family_of_model as family_of_model,
     may_be_same as may_be_same,
     pattern_of as pattern_of,
+    possible_families as possible_families,
 )
 from aigc_helpers.inspection.family_table import (
     CLIP_LAYERS as CLIP_LAYERS,
