@@ -36,7 +36,6 @@ from aigc_helpers.inspection.compatibility import (
 from aigc_helpers.inspection.contents import (
     ADAPTER_CONFIG as ADAPTER_CONFIG,
     CONFIG as CONFIG,
-    USUAL_NAMES as USUAL_NAMES,
     Contents as Contents,
     read_contents as read_contents,
 )
@@ -78,4 +77,10 @@ from aigc_helpers.inspection.family_table import (
 )
 from aigc_helpers.inspection.training_metadata import (
     printable as printable,
+)
+from aigc_helpers.inspection.weight_sets import (
+    USUAL_NAMES as USUAL_NAMES,
+    is_index as is_index,
+    name_of_set as name_of_set,
+    sets_in as sets_in,
 )

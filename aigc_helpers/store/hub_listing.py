@@ -67,7 +67,7 @@ def read_listing(endpoint: str, repository: str, revision: str | None) -> Listin
     """
     about = f"{endpoint}/api/models/{repository}"
     place = f"{about}/revision/{quote(revision, safe='')}" if revision else about
-    commit = _commit(_ask(place, endpoint)[0])
+    commit = _commit(ask(place, endpoint)[0])
     files: dict[str, HubFile] = {}
     left_out: list[str] = []
     page: str | None = f"{about}/tree/{commit}?recursive=true&expand=false"
@@ -76,7 +76,7 @@ def read_listing(endpoint: str, repository: str, revision: str | None) -> Listin
         if page in asked or len(asked) == _MOST_PAGES:
             raise ValueError(f"a listing without end, after {len(asked)} pages")
         asked.add(page)
-        entries, page = _ask(page, endpoint)
+        entries, page = ask(page, endpoint)
         if not isinstance(entries, list) or not (entries or len(asked) == 1):
             raise ValueError("a page of the listing that is no list of files")
         for file in filter(None, map(_file, entries)):
@@ -87,8 +87,16 @@ def read_listing(endpoint: str, repository: str, revision: str | None) -> Listin
     return Listing(commit, list(files.values()), left_out)
 
 
-def _ask(url: str, endpoint: str) -> tuple[Any, str | None]:
-    """Return the JSON at ``url``, and the address of the next page."""
+def ask(url: str, endpoint: str | None) -> tuple[Any, str | None]:
+    """Return the JSON at ``url``, and the address of the next page.
+
+    Args:
+        url: what is asked for.
+        endpoint: the hub that is told who asks; None if nobody is.
+
+    Raises:
+        RefusedError, DownloadError, ValueError: as for ``read_listing``.
+    """
     for pause in (*_PAUSES, None):
         try:
             return _ask_once(url, endpoint)
@@ -103,9 +111,9 @@ def _ask(url: str, endpoint: str) -> tuple[Any, str | None]:
     raise AssertionError("the last try returns or raises")
 
 
-def _ask_once(url: str, endpoint: str) -> tuple[Any, str | None]:
+def _ask_once(url: str, endpoint: str | None) -> tuple[Any, str | None]:
     # Another host is not told who asks.
-    headers = build_hf_headers(token=None if _origin(url) == _origin(endpoint) else False)
+    headers = build_hf_headers(token=None if endpoint and _origin(url) == _origin(endpoint) else False)
     try:
         with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS)) as response:
             if response.status_code != 200:
