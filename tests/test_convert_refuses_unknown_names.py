@@ -14,7 +14,7 @@ from lora_files import make, save_kohya
 from safetensors.torch import load_file, save_file
 from transformer_models import MODELS, linears
 
-from aigc_helpers import inspect
+from aigc_helpers import inspect, install
 from aigc_helpers.cli import main
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.lora import convert
@@ -67,7 +67,7 @@ def test_a_flattened_name_that_no_known_model_has_is_refused_by_name(tmp_path: P
 
 
 @pytest.mark.parametrize("to", ["peft", "diffusers"])
-@pytest.mark.parametrize("name", ["unet.double_blocks.0.img_attn.qkv", "diffusion_model.blocks.0.cross_attn.k"])
+@pytest.mark.parametrize("name", ["unet.double_blocks.0.img_attn.qkv", "diffusion_model.blocks.0.cross_attn.nothing"])
 def test_a_dotted_name_of_another_model_is_refused(tmp_path: Path, name: str, to: str) -> None:
     with pytest.raises(ReaderError, match="none of the"):
         convert(saved(tmp_path, pair(name)), target_of(tmp_path, to), to)
@@ -211,14 +211,34 @@ def test_a_pickle_of_an_older_peft_keeps_its_settings(tmp_path: Path) -> None:
         convert(folder, tmp_path / "new.safetensors", "kohya")
 
 
-def test_the_advice_for_such_a_pickle_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_such_a_pickle_is_installed_with_its_settings_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
     test_a_pickle_of_an_older_peft_keeps_its_settings(tmp_path)
-    for source in (tmp_path / "old", tmp_path / "old" / "adapter_model.bin"):
-        assert main(["install", str(source)]) == 1
-        advice = capsys.readouterr().err.partition("aigc convert ")[2].partition(". Then")[0].split()
-        target = Path(advice[1])
-        assert main(["convert", *advice]) == 0
-        assert inspect(target).adapter.alphas == {16.0: 2}
+    assert main(["install", str(tmp_path / "old" / "adapter_model.bin")]) == 1
+    advice = capsys.readouterr().err.partition("Install both: aigc ")[2].split()
+    assert main(advice) == 0
+    (line, *_) = capsys.readouterr().out.splitlines()
+    installed = Path(line.partition("installed: ")[2])
+    assert {path.name for path in installed.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    assert inspect(installed).adapter.alphas == {16.0: 2}
+    assert main(advice) == 0
+    assert "already there" in capsys.readouterr().out
+
+
+def test_each_component_s_pickle_is_installed_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
+    for component, alpha in (("unet", 4), ("text_encoder", 8)):
+        folder = tmp_path / "both" / component
+        folder.mkdir(parents=True)
+        layer = f"base_model.model.{TO_K if component == 'unet' else 'text_model.encoder.layers.0.self_attn.q_proj'}"
+        torch.save(pair(layer, sizes=(8, 768)), folder / "adapter_model.bin")
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": alpha, "target_modules": ["to_k", "q_proj"]}
+        (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert inspect(install(tmp_path / "both")).adapter.alphas == {4.0: 1, 8.0: 1}
 
 
 def test_who_loads_such_a_pickle_gets_the_same_advice(tmp_path: Path) -> None:

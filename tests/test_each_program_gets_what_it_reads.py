@@ -16,7 +16,7 @@ from small_weight_files import Tensors, dotted_lora, inspect_saved, kohya_lora, 
 
 from aigc_helpers import convert, inspect
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.store import LAYOUTS, InstalledFile, install_file
+from aigc_helpers.store import LAYOUTS, InstalledFile, install_file, install_folder
 
 SIGNS = {"a1111": "models/Stable-diffusion", "forge": "models/Stable-diffusion", "comfyui": "models/checkpoints"}
 
@@ -44,6 +44,9 @@ CONTROL_LORA = {"lora_controlnet": zeros(1), "input_hint_block.0.weight": zeros(
 CLIP_VISION = {"vision_model.encoder.layers.0.mlp.fc1.weight": zeros(3, 3), "visual_projection.weight": zeros(3, 3)}
 MLX = {f"model.layers.0.self_attn.q_proj.lora_{letter}": zeros(8, 8) for letter in "ab"}
 IA3 = {"base_model.model.bert.encoder.layer.0.attention.self.key.ia3_l": zeros(3, 1)}
+FLUX_WORD = {"clip_l": zeros(2, 768), "t5": zeros(2, 4096)}
+# Nothing tells the family of a rotation's blocks; that it is no UNet's, the names do.
+FLUX_OFT = {f"oft_unet_single_blocks_29_linear1.oft_blocks.{number}": zeros(8, 8) for number in range(4)}
 REFUSED = None
 
 
@@ -71,6 +74,8 @@ def install_to(tmp_path: Path, tensors: Tensors, layout: str) -> InstalledFile:
         (CLIP_VISION, REFUSED, REFUSED, "models/clip_vision"),
         (MLX, REFUSED, REFUSED, REFUSED),
         (IA3, REFUSED, REFUSED, REFUSED),
+        (FLUX_WORD, REFUSED, "embeddings", "models/embeddings"),
+        (FLUX_OFT, REFUSED, REFUSED, "models/loras"),
         (UPSCALER, "models/ESRGAN", "models/ESRGAN", "models/upscale_models"),
     ],
 )
@@ -190,3 +195,20 @@ def test_numbered_words_of_embeddings_keep_their_numbers(tmp_path: Path) -> None
     done = install_file(tmp_path / "embeddings.pti", layout="comfyui", to=tmp_path / "comfyui")
     assert done.path.name == "embeddings.safetensors"
     assert done.path.read_bytes() == (tmp_path / "embeddings.pti").read_bytes()
+
+
+def test_no_message_names_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "comfyui" / SIGNS["comfyui"]).mkdir(parents=True)
+    torch.save({name: torch.from_numpy(one) for name, one in LLAMA.items()}, tmp_path / "old" / "adapter_model.bin")
+    (tmp_path / "old" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}', encoding="utf-8")
+    with pytest.raises(ReaderError, match="has no place for a folder of this kind") as refused:
+        install_folder(tmp_path / "old", layout="comfyui", to=tmp_path / "comfyui")
+    assert str(refused.value).startswith(f"{tmp_path / 'old'} was not installed")
+
+
+def test_who_is_told_which_program_reads_a_rotation_for_flux_is_not_told_a1111(tmp_path: Path) -> None:
+    save_file(FLUX_OFT, tmp_path / "oft.safetensors")
+    with pytest.raises(ReaderError, match=r"\. ComfyUI loads it as it is \(models/loras\)"):
+        convert(tmp_path / "oft.safetensors", tmp_path / "new", "peft")

@@ -126,7 +126,7 @@ def test_a_listing_without_end_is_refused(
 def test_a_listing_takes_no_longer_than_all_its_answers_may(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("aigc_helpers.store.hub_listing._MOST_SECONDS", -1)
+    monkeypatch.setattr("aigc_helpers.store.hub_listing.MOST_SECONDS", -1)
     with Pretender(lambda _: Answer(b"[]")) as server:
         assert "an answer without end" in refusal(server, monkeypatch, capsys)
 
@@ -208,3 +208,30 @@ def test_a_program_that_reads_single_files_is_told_which_there_are(
         assert not hub.fetched
     message = capsys.readouterr().err
     assert "reads single files" in message and "\n  hub:someone/tiny/lcm/a.safetensors  (0.0 MB)\n" in message
+
+
+@pytest.mark.parametrize("token", [None, "hf_without_access"])
+@pytest.mark.parametrize("source", ["hub:someone/tiny", "hub:someone/tiny/model.safetensors"])
+def test_a_gated_repository_whose_list_is_open_names_the_page_to_accept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path, source: str, token: str | None
+) -> None:
+    # As huggingface.co does it: everybody may see the list, and the files are for those who accepted.
+    class Gated(LoopbackHub):
+        def answer(self, request: Request) -> Answer:
+            if "/resolve/" not in request.path or request.headers.get("Authorization") == "Bearer hf_mine":
+                return super().answer(request)
+            status = 403 if request.headers.get("Authorization") else 401
+            return Answer(status=status, headers={"X-Error-Code": "GatedRepo"})
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "none")
+    monkeypatch.delenv("HF_TOKEN")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with Gated(REPOSITORY, large={"model.safetensors"}) as hub:
+        hub.serve_to(monkeypatch)
+        assert main(["install", source]) == 1
+        message = capsys.readouterr().err
+        assert f"it is gated ({403 if token else 401}). Accept its licence at {hub.address}/someone/tiny" in message
+        assert "hf auth login" in message and message.count("\n") == 1 and not (store / "checkpoints").exists()
+        monkeypatch.setenv("HF_TOKEN", "hf_mine")
+        assert main(["install", source]) == 0

@@ -10,7 +10,7 @@ from aigc_helpers.store.hub_selection import needed_files
 
 
 def chosen(*names: str) -> set[str]:
-    return {file.name for file in needed_files("someone/tiny", [HubFile(name, 1, None, "0") for name in names])}
+    return {file.name for file in needed_files("hub:someone/tiny", [HubFile(name, 1, None, "0") for name in names])}
 
 
 def test_other_formats_and_what_no_program_reads_stay_where_they_are() -> None:

@@ -225,3 +225,31 @@ def test_what_has_no_widths_is_not_said_to_have_equal_ones(tmp_path: Path) -> No
     oft = {f"lora_unet_{BLOCK.replace('.', '_')}_attn2_to_k.oft_blocks": zeros(20, 64, 64)}
     fits, reason = fit_with(tmp_path, oft, unet(768))
     assert fits and "equal" not in reason and "were not compared" in reason
+
+
+def test_diffusers_names_and_the_original_s_are_not_compared_but_the_families_are(tmp_path: Path) -> None:
+    original = {f"lora_unet_double_blocks_0_img_mod_lin.lora_{part}.weight": zeros(2, 2) for part in ("down", "up")}
+    original["lora_unet_double_blocks_0_img_mod_lin.lora_down.weight"] = zeros(2, 3072)
+    original["lora_unet_double_blocks_0_img_mod_lin.lora_up.weight"] = zeros(18432, 2)
+    flux = {
+        "transformer_blocks.0.norm1_context.linear.weight": zeros(18432, 1),
+        "single_transformer_blocks.0.proj_mlp.weight": zeros(3, 3),
+        "time_text_embed.text_embedder.linear_1.weight": zeros(3, 3),
+    }
+    assert fit_with(tmp_path, original, flux) == (
+        True,
+        "both are FLUX.1; layers were not compared, for the two name them differently",
+    )
+    # Named alike, a missing layer is missing; also in a file that holds all of a pipeline.
+    same = {
+        "double_blocks.1.img_mod.lin.weight": zeros(18432, 3072),
+        "single_blocks.0.linear1.weight": zeros(3, 3),
+        "vector_in.in_layer.weight": zeros(3, 3),
+    }
+    for base in (same, {f"model.diffusion_model.{name}": tensor for name, tensor in same.items()}):
+        fits, reason = fit_with(tmp_path, original, base)
+        assert not fits
+        assert "it has no layer double_blocks_0_img_mod_lin" in reason
+        name = next(iter(base))
+        whole = base | {name.replace(".1.", ".0."): base[name]}
+        assert fit_with(tmp_path, original, whole) == (True, "all 1 layers are there, with equal widths")

@@ -91,7 +91,9 @@ def test_a_server_that_redirects_to_its_store_gives_a_file_in_raw_utf8(store: Pa
         assert install_address(server.url("api/7?token=t")).path == store / "loras" / "水墨.safetensors"
 
 
-@pytest.mark.parametrize(("given", "name"), [("style.pt", "style"), ("style.ckpt", "style"), ("style", "style")])
+@pytest.mark.parametrize(
+    ("given", "name"), [("style.pt", "style"), ("style.ckpt", "style"), ("style", "style"), ("A.SAFETENSORS", "A")]
+)
 def test_a_file_of_this_disk_gets_the_suffix_of_its_content(tmp_path: Path, store: Path, given: str, name: str) -> None:
     (tmp_path / given).write_bytes(LORA)
     assert install_file(tmp_path / given).path == store / "loras" / f"{name}.safetensors"

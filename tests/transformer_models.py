@@ -19,6 +19,7 @@ MODELS = [
     ("WanTransformer3DModel", {}, "Wan 2.x"),
     ("HunyuanVideoTransformer3DModel", {}, "HunyuanVideo"),
     ("LTXVideoTransformer3DModel", {}, "LTX-Video"),
+    ("LTX2VideoTransformer3DModel", {}, "LTX-2"),
     ("SanaTransformer2DModel", {}, "SANA"),
     ("PixArtTransformer2DModel", {"caption_channels": 4096}, "PixArt"),
 ]

@@ -19,8 +19,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     install.add_argument(
         "source",
         metavar="NAME | FILE | URL",
-        help="a name from aigc catalog; a weight file, folder, or zip of aigc bundle; http(s)://…; or "
-        "hub:owner/name[@revision][/file]",
+        help="a name from aigc catalog; a weight file, folder, or zip of aigc bundle; http(s)://…; "
+        "hub:owner/name[@revision][/file]; or modelscope:…, likewise",
     )
     install.add_argument("--sha256", help="what the file must have, when nobody else knows")
     install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111, forge or comfyui")

@@ -36,7 +36,6 @@ from aigc_helpers.inspection.compatibility import (
 from aigc_helpers.inspection.contents import (
     ADAPTER_CONFIG as ADAPTER_CONFIG,
     CONFIG as CONFIG,
-    USUAL_NAMES as USUAL_NAMES,
     Contents as Contents,
     read_contents as read_contents,
 )
@@ -56,10 +55,12 @@ from aigc_helpers.inspection.family import (
     added_part as added_part,
     declared_family as declared_family,
     draws as draws,
+    families_in as families_in,
     family_of_adapter as family_of_adapter,
     family_of_model as family_of_model,
     may_be_same as may_be_same,
     pattern_of as pattern_of,
+    possible_families as possible_families,
 )
 from aigc_helpers.inspection.family_table import (
     CLIP_LAYERS as CLIP_LAYERS,
@@ -76,4 +77,10 @@ from aigc_helpers.inspection.family_table import (
 )
 from aigc_helpers.inspection.training_metadata import (
     printable as printable,
+)
+from aigc_helpers.inspection.weight_sets import (
+    USUAL_NAMES as USUAL_NAMES,
+    is_index as is_index,
+    name_of_set as name_of_set,
+    sets_in as sets_in,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -114,6 +114,7 @@ _TRANSFORMER_BLOCKS = (
     *("single_stream_blocks", "distilled_guidance_layer", "img_in", "txt_in", "time_in", "vector_in", "final_layer"),
 )
 _FLAT_TRANSFORMER_BLOCKS = tuple(f"{block}_" for block in _TRANSFORMER_BLOCKS)
+_XLABS_BLOCKS = ("double_blocks.", "single_blocks.")  # Without any prefix.
 _UNET_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in", "conv_out", "time_embedding.")
 
 
@@ -246,8 +247,18 @@ def sort_adapter_keys(tensors: Mapping[str, Shaped]) -> Adapter | None:
     found = [module for module in modules.values() if set(module.parts) - {"alpha", "magnitude"}]
     if not found:
         return None
+    _agree_on_what_draws(modules.values())
     key_formats = tuple(each for each, _ in formats.most_common())
     return Adapter(key_formats, tuple(modules.values()), saved_modules, tuple(words))
+
+
+def _agree_on_what_draws(modules: Iterable[AdapterModule]) -> None:
+    """Give one component to what stands behind one prefix: a transformer's first and last layers do not say it."""
+    modules = list(modules)
+    prefixes = {module.prefix for module in modules if module.component == "transformer"}
+    for module in modules:
+        if module.component == "unet" and module.prefix in prefixes:
+            module.component = "transformer"
 
 
 def _ending(name: str) -> tuple[str, str, str | None] | None:
@@ -299,7 +310,8 @@ def _module(stem: str) -> AdapterModule:
     component, _, rest = path.partition(".")
     if component in PIPELINE_COMPONENTS and rest:
         return AdapterModule(component, rest, component + ".", flattened=False)
-    return AdapterModule(_component_of(path), path, "", flattened=False)
+    draws = "transformer" if path.startswith(_XLABS_BLOCKS) else _component_of(path)
+    return AdapterModule(draws, path, "", flattened=False)
 
 
 def _component_of(path: str) -> str:

@@ -17,10 +17,9 @@ from aigc_helpers.inspection.family import (
     ORIGINAL_UNET,
     family_of_adapter,
     family_of_model,
+    is_transformer,
     may_be_same,
-    part_of_model,
 )
-from aigc_helpers.inspection.family_table import TRANSFORMER
 
 _LACKING = {
     "text_encoder_3": "it has no third text encoder",
@@ -36,11 +35,13 @@ _CONV1D = re.compile(r"(^|\.)h\.\d+\.(attn|mlp)\.c_")  # GPT-2 stores these as i
 # Single files in the layout of the original Stable Diffusion repositories: where their components begin.
 _ORIGINAL_COMPONENTS = {
     "unet": (ORIGINAL_UNET,),
+    "transformer": (ORIGINAL_UNET,),
     "text_encoder": ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer."),
 }
 # How quantised weights end that are packed several to a number: GPTQ and AWQ, compressed-tensors, HQQ. Others keep the
 # name and are whole numbers: bitsandbytes' U8, MLX's U32, torchao's I32.
 _PACKED = (".qweight", ".weight_packed", ".W_q")
+_NOT_COMPARED = "layers were not compared, for the two name them differently"
 _ORIGINAL_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
 
 
@@ -128,6 +129,8 @@ def compatibility_with(adapter: Adapter, base: Contents, title: str) -> Compatib
         equal = ", with equal widths" if found.packed + found.shapeless < len(adapter.modules) else ""
         return Compatibility(title, True, f"{compared} are there{equal}{found.not_compared()}{encoders_left_out}")
     here, there = family_of_adapter(adapter), family_of_model(base.tensors)
+    if _is_named_otherwise(adapter, base) and here and there and may_be_same(here, there):
+        return Compatibility(title, True, f"both are {there}; {_NOT_COMPARED}")
     families = (
         f"the adapter is for {here}, the model is {there}; " if here and there and not may_be_same(here, there) else ""
     )
@@ -140,6 +143,17 @@ def compatibility_with(adapter: Adapter, base: Contents, title: str) -> Compatib
         )
     faults = _listed([*(f"it has no layer {name}" for name in found.missing), *found.unequal], len(adapter.modules))
     return Compatibility(title, False, families + faults)
+
+
+def _is_named_otherwise(adapter: Adapter, base: Contents) -> bool:
+    """Say whether a transformer's adapter and the model share no form of name: one has diffusers', one others."""
+    here = {_form(module.path) for module in adapter.modules if module.component == "transformer"}
+    there = {_form(name.removesuffix(".weight")) for name in _component(base, "transformer") or ()}
+    return bool(here and there) and not here & there
+
+
+def _form(name: str) -> str:
+    return re.sub(r"\d+", "#", name.replace(".", "_"))
 
 
 def _component(base: Contents, component: str) -> Mapping[str, Shaped] | None:
@@ -156,7 +170,7 @@ def _component(base: Contents, component: str) -> Mapping[str, Shaped] | None:
             if name.startswith(beginning)
         } or None
     if component == "transformer":
-        return tensors if part_of_model(tensors, family_of_model(tensors)) == TRANSFORMER else None
+        return tensors if is_transformer(family_of_model(tensors)) else None
     is_unet = any(name.startswith("down_blocks.") for name in tensors)
     if (component == "unet") == is_unet and component in ("unet", "text_encoder", ""):
         return tensors
@@ -176,9 +190,7 @@ def _compare_families(adapter: Adapter, tensors: Mapping[str, Shaped], title: st
     if here and there:
         same = may_be_same(here, there)
         words = "both are" if same else f"the adapter is for {here}, the model is"
-        return Compatibility(
-            title, same, f"{words} {there}; layers were not compared, for the two name them differently"
-        )
+        return Compatibility(title, same, f"{words} {there}; {_NOT_COMPARED}")
     return Compatibility(
         title, False, "the two name their layers differently, and no width says what the adapter is for"
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aigc_helpers.bounded_json import parse_json
 from aigc_helpers.errors import ReaderError, first_line
 from aigc_helpers.formats import (
     FIRST_BYTES,
@@ -24,17 +23,23 @@ from aigc_helpers.formats import (
     read_torch_file,
 )
 from aigc_helpers.inspection.adapter_keys import PIPELINE_COMPONENTS, Shaped
+from aigc_helpers.inspection.json_files import read_object
+from aigc_helpers.inspection.weight_sets import (
+    USUAL_NAMES,
+    choose_set,
+    is_index,
+    is_plain,
+    remarks_on_variants,
+    sets_in,
+    shards_of,
+    whole,
+)
 
 ADAPTER_CONFIG, CONFIG = "adapter_config.json", "config.json"
 _PIPELINE = "model_index.json"
 _PEFT_FOLDER = "PEFT folder"
-# The names that libraries look for first; a folder may also hold variants such as model.fp16.safetensors.
-USUAL_NAMES = (
-    *("model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights", "pytorch_model"),
-    "tf_model",
-)
 _PICKLES, _KERAS = (".bin", ".pt", ".pth", ".ckpt"), (".h5",)
-_LARGEST_CONFIG = 10_000_000  # Bytes.
+_SUFFIXES = (".safetensors", *_PICKLES, *_KERAS, ".gguf")
 
 
 @dataclass
@@ -83,7 +88,7 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """Read the headers of a weight file, or of the weight files in a folder.
+    """Read the headers of a weight file, of the shards that an index names, or of the weight files in a folder.
 
     Raises:
         ReaderError: there are no weights, they are malformed or unsafe, or the file may not be read.
@@ -97,7 +102,9 @@ def read_contents(path: Path) -> Contents:
     try:
         if not path.is_dir() and not path.is_file():  # Reading a pipe or a device might never end.
             raise NotAWeightFileError(f"{path} is neither a file nor a folder. Name a weight file.")
-        return _read_folder(path) if path.is_dir() else _read_single(path)
+        if path.is_dir():
+            return _read_folder(path)
+        return _read_shards(path) if is_index(path) else _read_single(path)
     except OSError as error:
         raise ReaderError(
             f"{path} cannot be read ({first_line(error)}). Check the file and its permissions."
@@ -109,9 +116,9 @@ def _read_single(path: Path) -> Contents:
     _read_file(path, "", contents)
     contents.container = contents.container or SAFETENSORS
     name = path.name.lower()
-    contents.config = _read_config(path.with_name(CONFIG))
+    contents.config = read_object(path.with_name(CONFIG))
     if "adapter" in name:
-        contents.adapter_config = _read_config(path.with_name(ADAPTER_CONFIG))
+        contents.adapter_config = read_object(path.with_name(ADAPTER_CONFIG))
     return contents
 
 
@@ -152,12 +159,20 @@ def _read_parts(folder: Path, names: list[str]) -> Contents:
     return contents
 
 
-def _read_model(folder: Path) -> Contents:
-    contents = Contents(folder, "")
-    for path in _weight_files(folder, contents.remarks):
+def _read_shards(index: Path) -> Contents:
+    """Read one of the sets of shards in a folder."""
+    found = shards_of(index, _SUFFIXES)
+    if found is None:
+        raise NotAWeightFileError(f"{index} names no weight files (weight_map). Name the folder.")
+    return _read_model(index.parent, Contents(index, ""), whole(found))
+
+
+def _read_model(folder: Path, contents: Contents | None = None, files: list[Path] | None = None) -> Contents:
+    contents = contents or Contents(folder, "")
+    for path in files or _weight_files(folder, contents.remarks):
         _read_file(path, "", contents)
     inner = contents.container or SAFETENSORS
-    contents.config, contents.adapter_config = _read_config(folder / CONFIG), _read_config(folder / ADAPTER_CONFIG)
+    contents.config, contents.adapter_config = read_object(folder / CONFIG), read_object(folder / ADAPTER_CONFIG)
     if contents.adapter_config:
         contents.container = _PEFT_FOLDER
     else:
@@ -167,11 +182,11 @@ def _read_model(folder: Path) -> Contents:
 
 def _read_pipeline(folder: Path) -> Contents:
     contents = Contents(folder, "diffusers folder")
-    for name, library in _read_config(folder / _PIPELINE).items():
+    for name, library in read_object(folder / _PIPELINE).items():
         # _class_name and the like are settings; [null, null] is a component that was left out.
         if name.startswith("_") or not isinstance(library, list) or not any(library):
             continue
-        if not _is_plain(name):
+        if not is_plain(name):
             raise MalformedFileError(f"{folder / _PIPELINE} names a component outside its folder: {quoted(name)}.")
         component = folder / name
         if not component.is_dir():
@@ -187,46 +202,19 @@ def _read_pipeline(folder: Path) -> Contents:
 
 def _weight_files(folder: Path, remarks: list[str]) -> list[Path]:
     for suffixes in ((".safetensors",), _PICKLES, _KERAS, (".gguf",)):
-        files = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
-        if not files:
+        sets = sets_in(folder, suffixes)
+        if not sets:
             continue
         pickles = [path.name for path in folder.iterdir() if path.suffix in _PICKLES]
         if pickles and suffixes == (".safetensors",):
             remarks.append(f"{folder.name} also holds pickles, which were not read: {', '.join(sorted(pickles)[:5])}.")
-        return _shards(folder, suffixes) or [_one_of(folder, files)]
+        chosen = choose_set(folder, sets)
+        remarks += remarks_on_variants(chosen, sets)
+        return whole(chosen)
     raise NotAWeightFileError(
         f"{folder} holds no weight file (*.safetensors, *.bin, *.pt, *.ckpt, *.h5, *.gguf). Name the folder or the "
         "file that does."
     )
-
-
-def _shards(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    for index in sorted(folder.glob("*.index.json")):
-        places = _read_config(index).get("weight_map")
-        names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
-        if not names or Path(names[0]).suffix not in suffixes:
-            continue
-        for name in names:
-            if not _is_plain(name):
-                raise MalformedFileError(f"{index} names a file outside its folder: {quoted(name)}. Do not load it.")
-            if not (folder / name).is_file():
-                raise MalformedFileError(
-                    f"{index} names {quoted(name)}, which is not there. Download the missing file."
-                )
-        return [folder / name for name in names]
-    return []
-
-
-def _is_plain(name: str) -> bool:
-    return name == Path(name).name and name != ".." and "\\" not in name
-
-
-def _one_of(folder: Path, files: list[Path]) -> Path:
-    usual = [path for path in files if path.stem in USUAL_NAMES]
-    if len(usual) == 1 or len(files) == 1:
-        return (usual or files)[0]
-    names = ", ".join(path.name for path in files[:5]) + (", …" if len(files) > 5 else "")
-    raise ReaderError(f"{folder} holds {len(files)} weight files: {names}. Name one of them.")
 
 
 def _read_file(path: Path, component: str, contents: Contents) -> None:
@@ -264,17 +252,3 @@ def _read_file(path: Path, component: str, contents: Contents) -> None:
         )
     contents.files.append(path)
     contents.components.setdefault(component, {}).update(tensors)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise MalformedFileError(f"{path} is larger than 10 MB, and no configuration is. Download it again.")
-    try:
-        config = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise MalformedFileError(f"{path} is not valid JSON ({first_line(error)}). Download it again.") from error
-    if not isinstance(config, dict):
-        raise MalformedFileError(f"{path} is JSON, but no object. Download it again.")
-    return config

@@ -97,10 +97,30 @@ def family_of_adapter(adapter: Adapter, declared: str | None = None) -> str | No
         >>> family_of_adapter(sort_adapter_keys(read_contents(DATA / "loras" / "koala.safetensors").tensors))
         'Stable Diffusion in miniature'
     """
+    names = possible_families(adapter, declared)
+    if names:
+        return _either(names) if len(names) <= _MOST_NAMED else None
+    layers = [module for module in adapter.modules if not module.component.startswith("text_encoder")]
+    return _language_model(module.path for module in layers if not module.flattened)
+
+
+def possible_families(adapter: Adapter, declared: str | None = None) -> tuple[str, ...]:
+    """Return every family of models that draw that an adapter may be for, however many; none if no one's names fit.
+
+    Args:
+        adapter: of ``sort_adapter_keys``.
+        declared: as for ``family_of_adapter``.
+
+    Example:
+        >>> from aigc_helpers.inspection import read_contents, sort_adapter_keys
+        >>> from aigc_helpers.paths import DATA
+        >>> possible_families(sort_adapter_keys(read_contents(DATA / "loras" / "koala.safetensors").tensors))
+        ('Stable Diffusion in miniature',)
+    """
     encoders = [module for module in adapter.modules if module.component.startswith("text_encoder")]
     layers = [module for module in adapter.modules if not module.component.startswith("text_encoder")]
     if not layers:
-        return _family_of_text_encoders(encoders)
+        return tuple(filter(None, [_family_of_text_encoders(encoders)]))
     flat = [(_flat(module), module) for module in layers]
     named = {
         grammar: all(map(pattern_of(grammar).fullmatch, [name for name, _ in flat]))
@@ -112,11 +132,8 @@ def family_of_adapter(adapter: Adapter, declared: str | None = None) -> str | No
         found = [family for family in found if family.name == of_encoders] or found
     names = [family.name for family in found]
     if declared in names:
-        return declared
-    names = [family.name for family in found if _has_just_as_many_blocks(family, flat)] or names
-    if names:
-        return _either(names) if len(names) <= _MOST_NAMED else None
-    return _language_model(module.path for module in layers if not module.flattened)
+        return (declared,)
+    return tuple([family.name for family in found if _has_just_as_many_blocks(family, flat)] or names)
 
 
 def names_language_model(adapter: Adapter) -> bool:
@@ -131,7 +148,17 @@ def may_be_same(one: str, other: str) -> bool:
         >>> may_be_same("FLUX.1 or Chroma", "FLUX.1"), may_be_same("FLUX.1", "FLUX.2")
         (True, False)
     """
-    return bool(set(re.split(r", | or ", one)) & set(re.split(r", | or ", other)))
+    return bool(set(families_in(one)) & set(families_in(other)))
+
+
+def families_in(answer: str | None) -> tuple[str, ...]:
+    """Return each family that an answer names.
+
+    Example:
+        >>> families_in("Chroma, HunyuanVideo or FLUX.1"), families_in(None)
+        (('Chroma', 'HunyuanVideo', 'FLUX.1'), ())
+    """
+    return tuple(re.split(r", | or ", answer)) if answer else ()
 
 
 def draws(family: str | None) -> bool:
@@ -142,6 +169,16 @@ def draws(family: str | None) -> bool:
         (True, False, False)
     """
     return family is not None and any(may_be_same(family, row.name) for row in FAMILIES)
+
+
+def is_transformer(family: str | None) -> bool:
+    """Say whether a diffusion transformer draws in models of this family; an answer may name several families.
+
+    Example:
+        >>> is_transformer("FLUX.1 or Chroma"), is_transformer("Stable Diffusion XL"), is_transformer("Llama")
+        (True, False, False)
+    """
+    return family is not None and any(row.part == TRANSFORMER and may_be_same(family, row.name) for row in FAMILIES)
 
 
 def family_of_class(class_name: object) -> str | None:

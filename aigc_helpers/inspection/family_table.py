@@ -140,7 +140,8 @@ FAMILIES = (
     Family(
         "HunyuanVideo",
         f"{_TWO_STREAMS}{_MODULATED}|{_DOUBLE}(attn_(qkv|proj)|mlp_fc[12]|mod_linear)"
-        f"|{_SINGLE}(linear[12]|modulation_linear)|(txt_in|context_embedder)_.*{_FLUX_ENDS}|norm_out_linear|proj_out",
+        f"|{_SINGLE}(linear[12]|modulation_linear)|(txt_in|context_embedder)_.*{_FLUX_ENDS}|norm_out_linear|proj_out"
+        "|(time|guidance)_in_mlp_[02]",
         _INNER,
         (3072,),
         {"linear1": 7, "mlp_fc1": 4},
@@ -180,7 +181,7 @@ FAMILIES = (
         STABLE_DIFFUSION_3,
         f"transformer_blocks_#_(attn2?_{_JOINT}|ff(_context)?_{_FEED_FORWARD}|norm1(_context)?_linear)"
         "|joint_blocks_#_(context|x)_block_(attn2?_(qkv|proj)|mlp_fc[12]|adaLN_modulation_1)"
-        f"|{_EMBEDDER}{_ENDS}",
+        f"|[ty]_embedder_mlp_[02]|final_layer_(linear|adaLN_modulation_1)|{_EMBEDDER}{_ENDS}",
         _INNER,
         (1536, 2432),
         {"mlp_fc1": 4},
@@ -252,9 +253,9 @@ FAMILIES = (
     ),
     Family(
         "LTX-2",
-        _CROSS + r"transformer_blocks_#_(audio_.*|(audio|video)_to_(audio|video)_attn_.*)|(audio|av_ca)_.*"
-        rf"|{_EMBEDDER}|(time_embed|adaln_single)_.*|patchify_proj{_ENDS}",
-        "attn1_to_[qkv]",
+        _CROSS + r"transformer_blocks_#_(audio_.*|(audio|video)_to_(audio|video)_attn_.*)"
+        rf"|(audio|av_ca|av_cross_attn)_.*|{_EMBEDDER}|(time_embed|adaln_single)_.*|patchify_proj{_ENDS}",
+        "blocks_#_attn1_to_[qkv]",
         (4096,),
         {},
         {"transformer_blocks": (48,)},

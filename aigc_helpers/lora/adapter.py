@@ -8,14 +8,14 @@ guess, and each format is read and written in one place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.formats import quoted
+from aigc_helpers.formats import GGUF, HDF5, quoted
 from aigc_helpers.inspection import (
     ADAPTER_CONFIG,
     PEFT_PREFIX,
@@ -27,12 +27,14 @@ from aigc_helpers.inspection import (
     declared_family,
     family_of_adapter,
     names_known_library,
+    possible_families,
     read_alphas,
     read_contents,
     settings_of,
     strengths,
 )
-from aigc_helpers.lora.names import Layers, component_of, with_dots
+from aigc_helpers.lora.names import Layers, component_of, parts_in_model
+from aigc_helpers.lora.original_layers import Part, Rows
 from aigc_helpers.lora.refusals import refuse_other_methods, refuse_other_programs, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
 
@@ -43,12 +45,20 @@ _NOT_FOLLOWED = {"auto_mapping": None, "megatron_core": "megatron.core"}
 
 @dataclass(frozen=True)
 class TensorInFile:
-    """Where a tensor lies, and what it is: ``dtype`` as the format names it."""
+    """Where a tensor lies, and what it is: ``dtype`` as the format names it.
+
+    ``rows`` are those that it has of the one in the file (begin and end of each run); None if all.
+    """
 
     file: Path
     name: str
     dtype: str
     shape: tuple[int, ...]
+    rows: Rows | None = None
+
+    def cut(self, rows: Rows) -> TensorInFile:
+        """Return some rows of a whole tensor, in that order."""
+        return replace(self, shape=(sum(end - begin for begin, end in rows), *self.shape[1:]), rows=rows)
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class LoraAdapter:
         settings: of PEFT's adapter_config.json; empty for other formats.
         said: the settings that hold for each component, whichever format they stand in.
         family: of the models it is for, if the widths tell.
+        families: every one of models that draw that it may be for.
         remarks: sentences for the reader.
     """
 
@@ -97,6 +108,7 @@ class LoraAdapter:
     settings: Mapping[str, Any]
     said: Mapping[str, Mapping[str, Any]]
     family: str | None
+    families: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @cached_property
@@ -148,17 +160,19 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
         settings=parts[0].settings,
         said={component: said for part in parts for component, said in part.said.items()},
         family=next((part.family for part in parts if part.family), None),
+        families=next((part.families for part in parts if part.families), ()),
         remarks=tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
     )
 
 
 def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
     path = contents.path
-    refuse_pickle(contents)
-    if set(contents.files) != set(contents.headers):
+    adapter = adapter_of(contents)
+    if adapter is not None:  # Else the way through safetensors would lead to no LoRA either.
+        refuse_pickle(contents)
+    if set(contents.files) != set(contents.headers) and contents.container in (GGUF, HDF5):
         raise ReaderError(f"{path} is a {contents.container} file. LoRAs are read from safetensors files alone.")
     refuse_other_programs(contents)
-    adapter = adapter_of(contents)
     if adapter is None:
         raise ReaderError(f"{path} holds no LoRA: no tensor has a LoRA's name. aigc inspect {path} says what it is.")
     refuse_other_methods(path, adapter)
@@ -166,12 +180,15 @@ def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
     for module in adapter.modules:
         # Beside layers that no CLIP has, an encoder that is built as CLIP's is another model's part, such as BART's.
         module.component = module.component if "" in guessed else component_of(module)
+    declared = declared_family(contents.metadata)
+    families = possible_families(adapter, declared) or ((declared,) if declared else ())
     try:
-        names = with_dots(adapter.modules, layers)
+        parts = parts_in_model(adapter.modules, layers, families)
     except ReaderError as error:
         raise ReaderError(f"{path}: {error}") from error
+    names = [each[0].path for each in parts]  # Of a layer that is several in diffusers only kohya's formats know.
     places = _places(contents)
-    remarks = [*_remarks(contents.adapter_config), *_remarks_on_words(adapter)]
+    remarks = [*contents.remarks, *_remarks(contents.adapter_config), *_remarks_on_words(adapter)]
     settings = {component: _settings(contents, component) for component in {each.component for each in adapter.modules}}
     read = []
     said = _said(adapter.modules, names, settings, contents)
@@ -180,12 +197,12 @@ def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
         for module, name in zip(adapter.modules, names, strict=True)
     ]
     alphas = read_alphas(adapter.modules, strengths_of, contents)
-    for module, name, stored in zip(adapter.modules, names, alphas, strict=True):
+    for module, some, stored in zip(adapter.modules, parts, alphas, strict=True):
         alpha, remark = _usual_alpha(module, stored)
         remarks += [remark] if remark else []
         tensors: dict[str, TensorInFile] = {}
         tensors |= {part: places[module.names[part]] for part in ("down", "up", "magnitude") if part in module.names}
-        read.append(LoraLayer(module.component, name, alpha, tensors))
+        read += [LoraLayer(module.component, part.path, alpha, _tensors_of(part, tensors)) for part in some]
     _refuse_doubles(path, read)
     return LoraAdapter(
         source=path,
@@ -195,9 +212,19 @@ def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
         metadata=contents.metadata,
         settings=contents.adapter_config,
         said=settings,
-        family=family_of_adapter(adapter, declared_family(contents.metadata)),
+        family=family_of_adapter(adapter, declared),
+        families=families,
         remarks=tuple(dict.fromkeys(remarks)),
     )
+
+
+def _tensors_of(part: Part, tensors: Mapping[str, TensorInFile]) -> dict[str, TensorInFile]:
+    """Return the matrices of a part: the first one as it is, and its own rows of what has a row for each output."""
+    if part.rows is None:
+        return dict(tensors)
+    down, up, *_ = tensors.values()
+    own = {name: tensor.cut(part.rows) for name, tensor in tensors.items() if tensor.shape[:1] == up.shape[:1]}
+    return {**tensors, **own, "down": down.cut(((0, down.shape[0]),))}  # A copy: no file may hold one tensor twice.
 
 
 def _refuse_doubles(path: Path, layers: Sequence[LoraLayer]) -> None:

@@ -21,6 +21,7 @@ from aigc_helpers.inspection import (
     compatibility_with,
     declared_family,
     family_of_model,
+    missing_head,
     read_contents,
 )
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, read_adapter
@@ -123,8 +124,8 @@ def _convert(
         found = compatibility_with(adapter.sorted_keys(), contents, str(base))
         if not found.compatible:
             raise ReaderError(f"{source} is not for {base}: {found.reason}.")
-    refuse_if_impossible(adapter, to)
     family = adapter.family or declared_family(adapter.metadata) or _family(contents)
+    refuse_if_impossible(adapter, to, family)
     if to == "peft":
         files = write_peft(adapter, target)
     else:
@@ -156,6 +157,16 @@ def _family(base: Contents | None) -> str | None:
 
 def _remarks(adapter: LoraAdapter, to: Format, family: str | None) -> list[str]:
     remarks = []
+    divided = Counter(layer.tensors["down"] for layer in adapter.layers if layer.tensors["down"].rows)
+    fused = [count for count in divided.values() if count > 1]
+    if to != "kohya" and fused:
+        remarks.append(
+            f"{len(fused)} layers that the original repository has in one became {sum(fused)}, as diffusers has them; "
+            "each keeps the first matrix and has its own rows of the second."
+        )
+    if to == "peft":
+        lacking = (missing_head(said, adapter.saved_modules, adapter.source) for said in adapter.said.values())
+        remarks += filter(None, lacking)
     if to == "peft" and len(adapter.components) > 1:
         folders = ", ".join(f"{component}/" for component in adapter.components)
         remarks.append(f"PEFT keeps one model per folder, so there are {len(adapter.components)}: {folders}.")

@@ -142,17 +142,20 @@ def _with_component(adapter: LoraAdapter, models: Mapping[str, torch.nn.Module])
     """
     (component, *others) = adapter.components
     (model, *more) = models or [""]
-    if others or more or component == model or not component.startswith("text_encoder") or model == "unet":
+    is_encoder = component.startswith("text_encoder") and model != "unet"
+    if others or more or component == model or not (is_encoder or (component, model) == ("transformer", "")):
         return adapter
     layers = tuple(
-        # A model of its own, such as a whole CLIP, has its layers as PEFT wrote them.
-        replace(layer, component=model, path=plain_name(model, layer.path) if model else _path_in_file(layer))
+        replace(layer, component=model, path=_path_in(model, layer) if is_encoder else layer.path)
         for layer in adapter.layers
     )
     return replace(adapter, layers=layers, said={**adapter.said, model: adapter.said.get(component, {})})
 
 
-def _path_in_file(layer: LoraLayer) -> str:
+def _path_in(model: str, layer: LoraLayer) -> str:
+    if model:
+        return plain_name(model, layer.path)
+    # A model of its own, such as a whole CLIP, has its layers as PEFT wrote them.
     return layer.tensors["down"].name.removeprefix(PEFT_PREFIX).partition(".lora_")[0]
 
 

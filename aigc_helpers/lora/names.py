@@ -3,7 +3,8 @@
 ``down_blocks_0_attentions_0_to_q`` does not say which underscores were dots. A list of the words that contain an
 underscore tells, for the models of Stable Diffusion and for the transformers that diffusers names alike; a grammar of
 whole names (``inspection/family_table.py``) then says whether any such model has the layer. What fits none is refused:
-a name that is only likely makes a file that loads and does nothing. diffusers' own way back
+a name that is only likely makes a file that loads and does nothing. What the original repositories of other models
+call their layers is a table (``original_layers.py``). diffusers' own way back
 (``_convert_unet_lora_key``) makes ``add_embedding.linear`` of SDXL's ``add_embedding_linear_1``; so it is used only for
 the names of the original SDXL repository (``input_blocks_4_1_…``), which need its arithmetic of block numbers.
 """
@@ -24,6 +25,7 @@ from aigc_helpers.inspection import (
     AdapterModule,
     pattern_of,
 )
+from aigc_helpers.lora.original_layers import Part, parts_of
 
 # Which layers there are, per component of a pipeline ("" for a model of its own).
 Layers = Mapping[str, Collection[str]]
@@ -54,18 +56,30 @@ _OLD_ATTENTION = re.compile(r"(self_attn)\.(?:(?:q|k|v|out)_proj\.)?to_(q|k|v|ou
 _KOHYA_PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 
 
-def with_dots(modules: Sequence[AdapterModule], layers: Layers) -> list[str]:
-    """Return the layers that the modules of a file are for, as today's models name them.
+def parts_in_model(
+    modules: Sequence[AdapterModule], layers: Layers, families: tuple[str, ...]
+) -> list[tuple[Part, ...]]:
+    """Return, for each module of a file, the layers that it is for as today's models name them: mostly one.
 
     Args:
         modules: of one file.
         layers: of the model, as ``plain_name`` gives them.
+        families: that the file may be for, as ``possible_families`` gives them.
 
     Raises:
         ReaderError: no model is known that has a layer of such a name.
     """
     known = {component: {_flat(component, name): name for name in names} for component, names in layers.items()}
-    return [_name(module, known.get(module.component, {})) for module in modules]
+    return [
+        _parts_of_original(module, families) or (Part(_name(module, known.get(module.component, {})), None),)
+        for module in modules
+    ]
+
+
+def _parts_of_original(module: AdapterModule, families: tuple[str, ...]) -> tuple[Part, ...]:
+    if module.component != "transformer" or module.sizes is None:
+        return ()
+    return parts_of(module.path.replace(".", "_"), *module.sizes, families)
 
 
 def component_of(module: AdapterModule) -> str:
@@ -128,8 +142,8 @@ def _no_such_layer(module: AdapterModule) -> str:
         "transformer": "the transformers that diffusers names transformer_blocks",
     }.get(module.component, "CLIP's text encoders")
     use = (
-        "If it is FLUX.1's, FLUX.2's, Wan's, HunyuanVideo's, Lumina's, Z-Image's or Qwen-Image's, load the file as it "
-        "is: ComfyUI does (models/loras), and so does diffusers with load_lora_weights of that family's pipeline."
+        "Load the file as it is: ComfyUI takes the names of the model's own repository (models/loras), and diffusers "
+        "those it knows, with load_lora_weights of that model's pipeline."
         if draws
         else "Load the file as it is, with the program that its author names."
     )

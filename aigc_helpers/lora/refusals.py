@@ -57,11 +57,15 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
     others = {method for method in adapter.methods if method not in ("LoRA", "DoRA")}
     if others:
         names = sorted(others)
+        draws = {module.component for module in adapter.modules}
+        readers = "ComfyUI loads it as it is (models/loras)"
+        if "transformer" not in draws:
+            readers = "A1111 and ComfyUI load it as it is (models/Lora, models/loras)"
         trained = [_TRAINED_WITH[name] for name in names if name in _TRAINED_WITH]
         raise ReaderError(
             f"{path} is {'a LyCORIS ' if others - {'OFT'} else 'an '}{' and '.join(names)}, wholly or in part: its "
-            "update is no product of two matrices, so that a LoRA could hold it only in part. A1111 and ComfyUI load "
-            f"it as it is (models/Lora, models/loras){f'; PEFT trains one with {trained[0]}' if trained else ''}."
+            f"update is no product of two matrices, so that a LoRA could hold it only in part. {readers}"
+            f"{f'; PEFT trains one with {trained[0]}' if trained else ''}."
         )
     for module in adapter.modules:
         name = quoted(module.path)

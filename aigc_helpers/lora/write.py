@@ -21,11 +21,14 @@ from aigc_helpers.inspection import (
     PEFT_PREFIX,
     PIPELINE_COMPONENTS,
     SDXL,
+    families_in,
     printable,
 )
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, LoraLayer, TensorInFile
+from aigc_helpers.lora.fusing import fused
 from aigc_helpers.lora.kohya_header import WRITTEN_BY, as_library_writes, hashes_of, kohya_metadata
 from aigc_helpers.lora.names import kohya_name
+from aigc_helpers.lora.original_layers import has_original_names
 from aigc_helpers.lora.settings import drop_null_settings, settings_for
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ PEFT_FILE = "adapter_model.safetensors"
 _OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
 # In the header of what is written into a folder: by the names alone it could as well be what somebody has trained.
 _WRITTEN_BY = {WRITTEN_BY: "aigc convert"}
-_MODELS = {"transformer": "a diffusion transformer, not for Stable Diffusion's UNet"}
+_MODELS = {"transformer": "a diffusion transformer of a family whose original names are not known here"}
 _KEPT_SETTINGS = (
     *("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type"),
     *("trainable_token_indices", "bias"),
@@ -52,6 +55,7 @@ def open_tensors(adapter: LoraAdapter) -> Iterator[Read]:
     Raises:
         ReaderError: torch has no such dtype.
     """
+    import torch
     from safetensors import SafetensorError, safe_open
 
     with ExitStack() as stack:
@@ -61,7 +65,10 @@ def open_tensors(adapter: LoraAdapter) -> Iterator[Read]:
             try:
                 if tensor.file not in files:
                     files[tensor.file] = stack.enter_context(safe_open(tensor.file, "pt"))
-                return files[tensor.file].get_tensor(tensor.name)
+                if tensor.rows is None:
+                    return files[tensor.file].get_tensor(tensor.name)
+                whole = files[tensor.file].get_slice(tensor.name)
+                return torch.cat([whole[begin:end] for begin, end in tensor.rows])
             except (SafetensorError, AttributeError, ValueError) as error:
                 raise ReaderError(
                     f"{tensor.file}: {quoted(tensor.name)} of dtype {tensor.dtype} cannot be read "
@@ -200,14 +207,15 @@ def write_diffusers(adapter: LoraAdapter, target: Path) -> list[Path]:
 
 def write_kohya(adapter: LoraAdapter, target: Path, family: str | None) -> list[Path]:
     """Write one file with the names and the header that A1111 and ComfyUI look for."""
-    import torch
-
-    is_sdxl = family == SDXL or "text_encoder_2" in adapter.components
+    draws = adapter.components.get("transformer", [])
+    is_sdxl = not draws and (family == SDXL or "text_encoder_2" in adapter.components)
     with open_tensors(adapter) as read:
         tensors = {}
         stems: dict[str, str] = {}
         for layer in adapter.layers:
-            stem = kohya_name(layer.component, layer.path, is_sdxl=is_sdxl)
+            if layer.component == "transformer":
+                continue
+            stem = kohya_name(layer.component, layer.path, is_sdxl=is_sdxl or bool(draws))
             if stem in stems:
                 raise ReaderError(
                     f"{adapter.source}: the layers {quoted(stems[stem])} and {quoted(layer.path)} would both be called "
@@ -217,29 +225,50 @@ def write_kohya(adapter: LoraAdapter, target: Path, family: str | None) -> list[
             stems[stem] = layer.path
             down = read(layer.tensors["down"])
             tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"] = down, read(layer.tensors["up"])
-            exact = (torch.tensor(layer.alpha, dtype=dtype) for dtype in (down.dtype, torch.float32, torch.float64))
-            tensors[f"{stem}.alpha"] = next(alpha for alpha in exact if alpha.item() == layer.alpha)
+            tensors[f"{stem}.alpha"] = _exact(layer.alpha, down.dtype)
             if "magnitude" in layer.tensors:
                 tensors[f"{stem}.dora_scale"] = _kohya_magnitude(layer, read)
+        families = adapter.families or families_in(family)
+        for one in fused(draws, families, adapter.source, read, lambda layer: _magnitude_or_none(layer, read)):
+            stem = f"lora_unet_{one.name}"
+            tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"] = one.down, one.up
+            tensors[f"{stem}.alpha"] = _exact(one.alpha, one.down.dtype)
+            if one.magnitude is not None:
+                tensors[f"{stem}.dora_scale"] = one.magnitude
         with replacing(target) as unfinished:
             _save(tensors, unfinished, kohya_metadata(adapter, SDXL if is_sdxl else family, target.stem))
             _change_metadata(unfinished, hashes_of(unfinished))
     return [target]
 
 
-def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
+def _exact(alpha: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return alpha as a tensor of the matrices' dtype, or of the first wider one that holds it exactly."""
+    import torch
+
+    exact = (torch.tensor(alpha, dtype=each) for each in (dtype, torch.float32, torch.float64))
+    return next(tensor for tensor in exact if tensor.item() == alpha)
+
+
+def refuse_if_impossible(adapter: LoraAdapter, to: str, family: str | None) -> None:
     """Refuse what the format has no names for.
+
+    Args:
+        adapter: to be converted.
+        to: the format.
+        family: of the models it is for.
 
     Raises:
         ReaderError: a layer of another model, or a tensor that is no LoRA's.
     """
-    named = (*COMPONENTS, "transformer") if to == "diffusers" else COMPONENTS
+    has_names = to == "diffusers" or has_original_names(adapter.families or families_in(family))
+    named = (*COMPONENTS, "transformer") if has_names else COMPONENTS
     others = [component for component in adapter.components if component not in named]
     if others and to != "peft":
         model = _MODELS.get(others[0], others[0]) or "a model of its own, not for a pipeline"
         raise ReaderError(
-            f"{adapter.source} is for {escaped(model)}. {to.capitalize()}'s format has names only for the UNet "
-            "and the text encoders of Stable Diffusion. Converted to peft, it stays usable with PEFT."
+            f"{adapter.source} is for {escaped(model)}. {to.capitalize()}'s format has names only for the UNet and the "
+            "text encoders of Stable Diffusion, and for transformers of known families. Converted to peft, it stays "
+            "usable with PEFT."
         )
     if to == "peft" and "" in adapter.components and len(adapter.components) > 1:
         raise ReaderError(
@@ -280,6 +309,10 @@ def peft_magnitude(layer: LoraLayer, read: Read) -> torch.Tensor:
             "PEFT and diffusers know only one per output. A1111 and ComfyUI load the file as it is."
         )
     return magnitude.reshape(as_in_peft)
+
+
+def _magnitude_or_none(layer: LoraLayer, read: Read) -> torch.Tensor | None:
+    return _kohya_magnitude(layer, read) if "magnitude" in layer.tensors else None
 
 
 def _kohya_magnitude(layer: LoraLayer, read: Read) -> torch.Tensor:

@@ -23,7 +23,7 @@ from aigc_helpers.store.http_faults import CONNECT_SECONDS, SILENCE_SECONDS, Dow
 _PAUSES = (0.3, 1.0, 2.0)  # Seconds before each further try.
 _MOST_PAGES = 300  # The hub puts 1,000 files on each.
 _LARGEST_PAGE = 32_000_000  # Bytes.
-_MOST_SECONDS = 120  # For all answers together.
+MOST_SECONDS = 120  # For all answers together.
 _BLOCK = 1 << 16
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256, _GIT_BLOB = re.compile(r"[0-9a-f]{64}"), _COMMIT
@@ -67,15 +67,15 @@ def read_listing(endpoint: str, repository: str, revision: str | None) -> Listin
     """
     about = f"{endpoint}/api/models/{repository}"
     place = f"{about}/revision/{quote(revision, safe='')}" if revision else about
-    deadline = time.monotonic() + _MOST_SECONDS
-    commit = _commit(_ask(place, endpoint, deadline)[0])
+    deadline = time.monotonic() + MOST_SECONDS
+    commit = _commit(ask(place, endpoint, deadline)[0])
     files: dict[str, HubFile] = {}
     left_out: list[str] = []
     page: str | None = f"{about}/tree/{commit}?recursive=true&expand=false"
     asked, listed = 0, 0
     names: set[str] = set()
     while page:
-        entries, page = _ask(page, endpoint, deadline)
+        entries, page = ask(page, endpoint, deadline)
         asked += 1
         if not isinstance(entries, list) or not (entries or asked == 1):
             raise ValueError("a page of the listing that is no list of files")
@@ -92,8 +92,17 @@ def read_listing(endpoint: str, repository: str, revision: str | None) -> Listin
     return Listing(commit, list(files.values()), left_out)
 
 
-def _ask(url: str, endpoint: str, deadline: float) -> tuple[Any, str | None]:
-    """Return the JSON at ``url``, and the address of the next page."""
+def ask(url: str, endpoint: str | None, deadline: float) -> tuple[Any, str | None]:
+    """Return the JSON at ``url``, and the address of the next page.
+
+    Args:
+        url: what is asked for.
+        endpoint: the hub that is told who asks; None if nobody is.
+        deadline: when the whole listing must be there, by ``time.monotonic``.
+
+    Raises:
+        RefusedError, DownloadError, ValueError: as for ``read_listing``.
+    """
     for pause in (*_PAUSES, None):
         try:
             return _ask_once(url, endpoint, deadline)
@@ -108,9 +117,9 @@ def _ask(url: str, endpoint: str, deadline: float) -> tuple[Any, str | None]:
     raise AssertionError("the last try returns or raises")
 
 
-def _ask_once(url: str, endpoint: str, deadline: float) -> tuple[Any, str | None]:
+def _ask_once(url: str, endpoint: str | None, deadline: float) -> tuple[Any, str | None]:
     # Another host is not told who asks.
-    headers = build_hf_headers(token=None if _origin(url) == _origin(endpoint) else False)
+    headers = build_hf_headers(token=None if endpoint and _origin(url) == _origin(endpoint) else False)
     try:
         with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS)) as response:
             if response.status_code != 200:

@@ -6,15 +6,12 @@ import re
 from pathlib import PurePosixPath
 
 from aigc_helpers.formats import PICKLE_SUFFIXES
-from aigc_helpers.inspection import USUAL_NAMES
+from aigc_helpers.inspection import USUAL_NAMES, is_index, name_of_set
 from aigc_helpers.store.catalog import SourceError
 from aigc_helpers.store.hub_listing import HubFile
 from aigc_helpers.store.model_parts import BESIDE_WEIGHTS, LICENCES
 
 _PIPELINE = "model_index.json"
-_SHARD = re.compile(r"-\d{5}-of-\d{5}")
-# A variant's name stands before or after the word: model.safetensors.fp16.index.json, ….safetensors.index.fp16.json.
-_INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 _WEIGHTS = {".safetensors", ".gguf", *PICKLE_SUFFIXES}
 # llama.cpp's names of how many bits a number takes.
 _QUANTISATION = re.compile(
@@ -24,8 +21,12 @@ _MEGABYTE, _GIGABYTE = 1_000_000, 1_000_000_000
 _SHOWN = 30
 
 
-def needed_files(repository: str, files: list[HubFile]) -> list[HubFile]:
+def needed_files(address: str, files: list[HubFile]) -> list[HubFile]:
     """Return the files to install: no second format, no variant in half precision, no checkpoint beside a pipeline.
+
+    Args:
+        address: of the repository, such as ``hub:owner/name``.
+        files: that it lists.
 
     Raises:
         SourceError: the repository holds no safetensors, or several of which one has to be named; the message has the
@@ -33,7 +34,7 @@ def needed_files(repository: str, files: list[HubFile]) -> list[HubFile]:
     """
     weights = [file for file in files if file.name.endswith(".safetensors")]
     if not weights:
-        raise _without_safetensors(repository, files)
+        raise _without_safetensors(address, files)
     pipeline = any(file.name == _PIPELINE for file in files)
     chosen: set[tuple[str, str]] = set()
     for folder in {_folder(file) for file in weights}:
@@ -44,9 +45,9 @@ def needed_files(repository: str, files: list[HubFile]) -> list[HubFile]:
         if len(usual or sets) == 1:
             chosen.add((folder, (usual or sets).pop()))
         elif not folder or pipeline:
-            raise _several(repository, [file for file in weights if _folder(file) == folder])
+            raise _several(address, [file for file in weights if _folder(file) == folder])
     if not pipeline and not any(not folder for folder, _ in chosen):
-        raise _several(repository, weights)
+        raise _several(address, weights)
     return [file for file in files if _is_needed(file, chosen)]
 
 
@@ -54,7 +55,7 @@ def _is_needed(file: HubFile, chosen: set[tuple[str, str]]) -> bool:
     path = PurePosixPath(file.name)
     if any(part.startswith(".") for part in path.parts):
         return False
-    if path.suffix == ".safetensors" or _INDEX.search(file.name):
+    if path.suffix == ".safetensors" or is_index(path):
         return (_folder(file), _set_of(file)) in chosen and ".safetensors" in path.suffixes
     return path.suffix in BESIDE_WEIGHTS or path.name in LICENCES
 
@@ -64,33 +65,31 @@ def _folder(file: HubFile) -> str:
 
 
 def _set_of(file: HubFile) -> str:
-    """Return the name that a file has in common with the other shards of its set, and with their index."""
-    name = _SHARD.sub("", file.name.rpartition("/")[2])
-    return _INDEX.sub(r"\1", name).replace(".safetensors", "")
+    return name_of_set(file.name.rpartition("/")[2])
 
 
-def _several(repository: str, weights: list[HubFile]) -> SourceError:
-    return which_file(repository, weights, f"{repository} holds several weight files")
+def _several(address: str, weights: list[HubFile]) -> SourceError:
+    return which_file(address, weights, f"{address} holds several weight files")
 
 
-def _without_safetensors(repository: str, files: list[HubFile]) -> SourceError:
+def _without_safetensors(address: str, files: list[HubFile]) -> SourceError:
     if any(file.name.endswith(".gguf") for file in files):
-        return which_file(repository, files, f"{repository} holds GGUF files and no safetensors")
+        return which_file(address, files, f"{address} holds GGUF files and no safetensors")
     pickles = [file for file in files if PurePosixPath(file.name).suffix in PICKLE_SUFFIXES]
     if pickles:
-        return which_file(repository, pickles, f"{repository} holds no safetensors but pickles, converted one by one")
+        return which_file(address, pickles, f"{address} holds no safetensors but pickles, converted one by one")
     names = ", ".join(file.name for file in files[:_SHOWN]) or "no file"
-    return SourceError(f"{repository} holds no weights that can be installed. It has: {names}")
+    return SourceError(f"{address} holds no weights that can be installed. It has: {names}")
 
 
-def which_file(repository: str, files: list[HubFile], reason: str) -> SourceError:
+def which_file(address: str, files: list[HubFile], reason: str) -> SourceError:
     """Say why one file has to be named, and list those there are, each as ``aigc install`` takes it."""
     weights = [file for file in files if PurePosixPath(file.name).suffix in _WEIGHTS]
-    lines = [f"  hub:{repository}/{file.name}  ({_about(file)})" for file in weights[:_SHOWN]]
+    lines = [f"  {address}/{file.name}  ({_about(file)})" for file in weights[:_SHOWN]]
     more = [f"  and {len(weights) - _SHOWN} more"] if len(weights) > _SHOWN else []
     if not weights:
-        return SourceError(f"{reason}, and {repository} holds none. Nothing was downloaded")
-    command = f"aigc install hub:{repository}/{weights[0].name}"
+        return SourceError(f"{reason}, and {address} holds none. Nothing was downloaded")
+    command = f"aigc install {address}/{weights[0].name}"
     return SourceError(
         "\n".join([f"{reason}. Nothing was downloaded. Name the one you want: {command}", *lines, *more])
     )

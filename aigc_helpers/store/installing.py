@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aigc_helpers.arguments import check_sha256, existing, named
 from aigc_helpers.errors import WrongUsageError
+from aigc_helpers.inspection import is_index
 from aigc_helpers.profile import check_profile, current_profile
 from aigc_helpers.store.addresses import install_address, is_address
 from aigc_helpers.store.assets import InstalledAsset, install_asset
@@ -15,7 +16,7 @@ from aigc_helpers.store.catalog import load_catalog
 from aigc_helpers.store.http_faults import shown, without_secrets
 from aigc_helpers.store.layouts import OUR_OWN, root_of
 from aigc_helpers.store.local_files import InstalledFile, install_file
-from aigc_helpers.store.local_folders import install_folder
+from aigc_helpers.store.local_folders import install_folder, install_shards
 from aigc_helpers.store.location import store_folder
 
 _WEIGHT_FILE = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|h5|zip)$", re.IGNORECASE)
@@ -33,8 +34,10 @@ def install(
     """Put a model, data set or weight file on this machine, verified, and return its folder or file.
 
     Args:
-        source: a name of the catalog (``aigc catalog``); a weight file, a folder, or a zip of ``aigc bundle``;
-            ``http(s)://…``; or ``hub:owner/name[@revision][/file]``. A name of the catalog comes first.
+        source: a name of the catalog (``aigc catalog``); a weight file, a folder, the index of a folder's
+            shards (where it holds several sets), or a zip of ``aigc bundle``;
+            ``http(s)://…``; ``hub:owner/name[@revision][/file]``; or ``modelscope:…``, likewise. A name of the catalog
+            comes first.
         profile: ``"embedded"`` or ``"full"``, for a name of the catalog; by default the profile in force.
         sha256: what the file must have, when nobody else knows.
         layout: ``"aigc"`` (our own store), ``"a1111"``, ``"forge"`` or ``"comfyui"``.
@@ -93,11 +96,17 @@ def install_any(
         profile = profile or current_profile().name
         return (InstalledAsset(name, profile, install_asset(name, profile, trusted=trusted)),)
     if "://" in name:
-        raise WrongUsageError(f"{shown(name)} is no address to install from. Such begin with https://, http:// or hub:")
+        raise WrongUsageError(
+            f"{shown(name)} is no address to install from. Such begin with https://, http://, hub: or modelscope:"
+        )
     if existing(path).is_dir():
         if sha256:
             raise WrongUsageError("a folder has no sha256. Name the file.")
         return install_folder(path, layout=layout, to=to)
+    if is_index(path):
+        if sha256:
+            raise WrongUsageError("a set of shards has no sha256: each file has its own.")
+        return install_shards(path, layout=layout, to=to)
     if path.suffix.lower() == ".zip":
         _refuse_file_arguments(sha256, layout, to, "a bundle")
         return install_bundle(path)

@@ -38,6 +38,7 @@ _ADAPTER, _CHECKPOINT, _EMBEDDING, _TEXT_ENCODER, _UNET, _VAE = (
     "UNet",
     "VAE",
 )
+_UNKNOWN_TRANSFORMER = f"a {TRANSFORMER} that is not known here"
 _CONVERTED = {"LoRA", "DoRA", "LoRA and DoRA", "DoRA and LoRA"}  # What aigc convert takes.
 _OF_THE_UNET = (SD1, SD2, SDXL, REFINER, MINIATURE)
 _BY_AN_EXTENSION = {CONTROLNET, IP_ADAPTER, T2I_ADAPTER}
@@ -183,10 +184,11 @@ def folder_for(inspection: Inspection, layout: str, root: Path) -> Path:
         )
     if kind not in expected.folders:
         raise ReaderError(f"{inspection.path} was not installed: the workbook's store has no place for it ({what}).")
-    if layout != OUR_OWN and not _reads_family(expected, kind, inspection.family):
-        others = [name for name, other in LAYOUTS.items() if _may_take(other, name, kind, inspection.family)]
+    family = _drawing(inspection)
+    if layout != OUR_OWN and not _reads_family(expected, kind, family):
+        others = [name for name, other in LAYOUTS.items() if _may_take(other, name, kind, family)]
         raise ReaderError(
-            f"{inspection.path} was not installed: {expected.program} does not draw with {inspection.family}. "
+            f"{inspection.path} was not installed: {expected.program} does not draw with {family}. "
             f"{' and '.join(LAYOUTS[name].program for name in others)} can: the layout {others[0]}, with that "
             "program's folder."
         )
@@ -217,10 +219,17 @@ def _is_language_model(kind: str, inspection: Inspection) -> bool:
     return not pictures and set(inspection.adapter.components) == {""}
 
 
+def _drawing(inspection: Inspection) -> str | None:
+    """Return the family of what a file is for, or what draws in it if no more is known."""
+    components = inspection.adapter.components if inspection.adapter else ()
+    return inspection.family or (_UNKNOWN_TRANSFORMER if "transformer" in components else None)
+
+
 def _reads_family(layout: Layout, kind: str, family: str | None) -> bool:
-    if not layout.families or family is None or kind not in (_ADAPTER, _CHECKPOINT, _UNET, TRANSFORMER):
+    if not layout.families or family is None or kind not in (_ADAPTER, _CHECKPOINT, _UNET, TRANSFORMER, _EMBEDDING):
         return True
-    return not draws(family) or any(may_be_same(family, one) for one in layout.families)
+    drawn = draws(family) or family == _UNKNOWN_TRANSFORMER
+    return not drawn or any(may_be_same(family, one) for one in layout.families)
 
 
 def _may_take(layout: Layout, name: str, kind: str, family: str | None) -> bool:
@@ -240,7 +249,8 @@ def remarks_on_place(inspection: Inspection, layout: str) -> list[str]:
     if not inspection.adapter or not inspection.key_format or KOHYA in inspection.key_format:
         return []
     named = f"this one has names as {inspection.key_format} writes them"
-    if inspection.family and not any(may_be_same(inspection.family, one) for one in _OF_THE_UNET):
+    family = _drawing(inspection)
+    if family and not any(may_be_same(family, one) for one in _OF_THE_UNET):
         return []  # What these programs make of the transformers' names differs from release to release.
     if inspection.kind in _CONVERTED:
         return [

@@ -101,13 +101,12 @@ def refuse_without_settings(pickle: Path) -> None:
     """Refuse the pickle of a PEFT adapter on its own: its alphas stand in the settings beside it.
 
     Raises:
-        ReaderError: the message names the command that converts both.
+        ReaderError: the message names the command that installs both.
     """
     if (pickle.parent / ADAPTER_CONFIG).is_file():
         raise ReaderError(
             f"{pickle} is a pickle, and the settings that give the adapter its strength stand in {ADAPTER_CONFIG} "
-            f"beside it. Convert both: aigc convert {pickle.parent} {pickle.parent}_safe --to peft. Then install "
-            "that folder."
+            f"beside it. Install both: aigc install {pickle.parent}"
         )
 
 
@@ -171,7 +170,7 @@ def refuse_changed(source: Path, before: Inspection, copied: Inspection) -> None
 def _name_by_content(path: Path, container: str) -> str:
     """Return a file's name with the suffix of what it holds: programs go by the suffix, not by the content."""
     suffix = _SUFFIXES.get(container, path.suffix)
-    if path.suffix.lower() == suffix:
+    if path.suffix == suffix:  # A1111 does not list X.SAFETENSORS.
         return path.name
     return (path.stem if path.suffix.lower() in _OF_WEIGHTS else path.name) + suffix
 

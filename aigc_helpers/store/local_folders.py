@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from aigc_helpers.errors import ReaderError, first_few
 from aigc_helpers.files import make_folder, sha256_of, temporary_folder, writing_errors_explained
-from aigc_helpers.formats import PICKLE_SUFFIXES, read_header
-from aigc_helpers.inspection import Inspection, describe, printable
+from aigc_helpers.formats import FIRST_BYTES, PICKLE_SUFFIXES, SAFETENSORS, container_of, read_header
+from aigc_helpers.inspection import ADAPTER_CONFIG, Inspection, describe, printable, sets_in
 from aigc_helpers.store.layouts import folder_for, root_of
 from aigc_helpers.store.local_files import InstalledFile, refuse_changed, refuse_without_settings
 from aigc_helpers.store.model_parts import is_part
-from aigc_helpers.store.placing import check_free_space, copy_hashed, locked
+from aigc_helpers.store.partial_file import downloads_folder
+from aigc_helpers.store.placing import check_free_space, copy_hashed, link, locked
 
 _TO_CONVERT = PICKLE_SUFFIXES | {".h5"}
+_ADAPTER = "adapter_model"  # PEFT's name for the weights of one.
 _MOST_NAMED = 10
 _DEEPEST = 20
 
@@ -24,7 +27,8 @@ def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None
     """Check a folder as diffusers, PEFT or transformers writes it, and copy it to where its kind belongs.
 
     Only what models consist of is copied: weights, configurations, vocabularies, texts and pictures. Pickles, programs
-    and whatever else lies beside them are left out.
+    and whatever else lies beside them are left out. An adapter that is a pickle, as older releases of PEFT wrote it,
+    becomes safetensors beside its settings.
 
     Args:
         source: the folder.
@@ -43,8 +47,36 @@ def install_folder(source: Path, *, layout: str = "aigc", to: Path | None = None
         Traceback (most recent call last):
         aigc_helpers.errors.ReaderError: ... was not installed: ComfyUI has no place for a folder of this kind ...
     """
+    from aigc_helpers.formats import convert_torch_file
+
     _refuse_links(source)
-    return install_linked(source, layout=layout, to=to)
+    pickles = _pickled_adapters(source)
+    if not pickles:
+        return install_linked(source, layout=layout, to=to)
+    with temporary_folder(downloads_folder()) as temporary:
+        folder = temporary / source.resolve().name
+        remarks = []
+        for path in source.rglob("*"):
+            target = folder / path.relative_to(source)
+            if path in pickles and container_of(path, _first_bytes(path)) != SAFETENSORS:
+                make_folder(target.parent)
+                remarks += convert_torch_file(path, target.with_suffix(".safetensors"))
+            elif path in pickles:  # By its name alone.
+                link(path, target.with_suffix(".safetensors"))
+            elif path.is_file():
+                link(path, target)
+        installed = _install_as(source, folder, layout, to)
+    return replace(installed, remarks=tuple(dict.fromkeys([*remarks, *installed.remarks])))
+
+
+def _pickled_adapters(source: Path) -> list[Path]:
+    """Return the pickles with a PEFT adapter's settings beside them, and no safetensors."""
+    return [
+        path
+        for config in source.rglob(ADAPTER_CONFIG)
+        for path in config.parent.glob(f"{_ADAPTER}.*")
+        if path.suffix.lower() in PICKLE_SUFFIXES and not path.with_suffix(".safetensors").exists()
+    ]
 
 
 def install_linked(source: Path, *, layout: str = "aigc", to: Path | None = None) -> InstalledFile:
@@ -66,9 +98,42 @@ def install_linked(source: Path, *, layout: str = "aigc", to: Path | None = None
     return InstalledFile(target, str(inspection.kind), inspection.family, None, there, remarks)
 
 
+def _install_as(source: Path, folder: Path, layout: str, to: Path | None) -> InstalledFile:
+    """Install a temporary folder; messages name what it was made from."""
+    try:
+        return install_linked(folder, layout=layout, to=to)
+    except ReaderError as error:
+        raise ReaderError(str(error).replace(str(folder), str(source))) from error
+
+
+def install_shards(index: Path, *, layout: str = "aigc", to: Path | None = None) -> InstalledFile:
+    """Install a folder with one of the sets of shards in it, which its index names, and without the others.
+
+    Args:
+        index: such as ``diffusion_pytorch_model.safetensors.index.fp16.json``.
+        layout: as for ``install_folder``.
+        to: as for ``install_file``.
+
+    Raises:
+        ReaderError: it names no safetensors, or as for ``install_folder``.
+    """
+    folder = index.absolute().parent
+    _refuse_links(folder)
+    sets = sets_in(folder, sorted({".safetensors", *_TO_CONVERT}))
+    chosen = next((found for found in sets if found.path.name == index.name), None)
+    if chosen is None:
+        raise ReaderError(f"{index} names no weight files (weight_map). Nothing was installed. Name the folder.")
+    left_out = {path for found in sets for path in (found.path, *found.files)} - {chosen.path, *chosen.files}
+    with temporary_folder(downloads_folder()) as temporary:
+        for path in folder.rglob("*"):
+            if path.is_file() and path not in left_out:
+                link(path, temporary / folder.name / path.relative_to(folder))
+        return _install_as(index, temporary / folder.name, layout, to)
+
+
 def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as opened:
-        return opened.read(8)
+        return opened.read(FIRST_BYTES)
 
 
 def _remarks_on_left_out(files: list[Path]) -> list[str]:

@@ -68,6 +68,15 @@ def move(source: Path, target: Path) -> None:
         source.unlink()
 
 
+def link(path: Path, target: Path) -> None:
+    """Let ``target`` lead to a file; where no links may be made, it is a copy."""
+    make_folder(target.parent)
+    try:
+        target.symlink_to(path.resolve())
+    except OSError:  # Windows lets only some accounts make links.
+        shutil.copyfile(path, target)
+
+
 def copy_hashed(source: Path, target: Path) -> str:
     """Copy the bytes of a file and return their hexadecimal sha256; they are read once for both."""
     digest = hashlib.sha256()
