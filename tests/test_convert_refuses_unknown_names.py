@@ -133,6 +133,11 @@ def test_kohya_s_format_has_no_names_for_a_transformer(tmp_path: Path) -> None:
             "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
         ),
         (
+            "text_encoders.clip_l.transformer.text_model.encoder.layers.0.self_attn.k_proj",
+            "lora_{}.weight",
+            "encoder.layers.0.self_attn.k_proj",
+        ),
+        (
             "text_encoder.text_model.encoder.layers.0.self_attn.k_proj.to_k",
             "_lora.{}.weight",
             "encoder.layers.0.self_attn.k_proj",

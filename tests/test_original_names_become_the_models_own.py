@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from diffusers.loaders import lora_conversion_utils, single_file_utils
 from lora_files import same_bits
 from safetensors.torch import load_file, save_file
@@ -352,8 +352,9 @@ def test_a_layer_that_the_original_has_no_name_for_is_refused(tmp_path: Path) ->
         convert(source, tmp_path / "kohya.safetensors", "kohya")
 
 
+@pytest.mark.parametrize("in_pipeline", [False, True])
 @pytest.mark.parametrize("to", [None, *FORMATS])
-def test_a_transformer_takes_the_adapter_under_each_name(tmp_path: Path, to: Format | None) -> None:
+def test_a_transformer_takes_the_adapter_under_each_name(tmp_path: Path, to: Format | None, in_pipeline: bool) -> None:
     model = FluxTransformer2DModel(
         in_channels=4,
         num_layers=1,
@@ -374,7 +375,8 @@ def test_a_transformer_takes_the_adapter_under_each_name(tmp_path: Path, to: For
         )
         source = tmp_path / ("new" if to == "peft" else "new.safetensors")
     before = model.transformer_blocks[0].attn.to_k.weight.clone()
-    merge(model, source)
+    nothing = dict.fromkeys(("scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    merge(FluxPipeline(transformer=model, **nothing) if in_pipeline else model, source)
     added = model.transformer_blocks[0].attn.to_k.weight - before
     torch.testing.assert_close(added, 0.5 * up[32:64] @ down, rtol=0, atol=1e-5)
 

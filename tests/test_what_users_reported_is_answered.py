@@ -113,10 +113,15 @@ def test_layers_that_the_model_lacks_are_not_dropped_in_silence(
     assert "it has no layer transformer.h.4.attn.c_attn" in printed.err and printed.out == ""
 
 
-def test_matrices_that_were_never_gathered_write_no_poem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_matrices_that_were_never_gathered_write_no_poem_and_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIGC_HOME", str(tmp_path / "store"))
     source = saved(tmp_path / "zero3", {name: torch.zeros(0) for name in for_the_poet(4)}, POET)
     assert main(["generate", "--model", "poet", "--lora", str(source), "春"]) == 1
     assert "ZeRO-3" in capsys.readouterr().err
+    assert main(["install", str(source)]) == 1
+    assert "its 8 tensors hold no numbers" in capsys.readouterr().err
 
 
 def test_a_word_as_one_vector_is_an_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "source",
         metavar="NAME | FILE | URL",
         help="a name from aigc catalog; a weight file, folder, or zip of aigc bundle; http(s)://…; "
-        "hub:owner/name[@revision][/file]; or modelscope:…, likewise",
+        "hub:owner/name[@revision][/file]; or the same with modelscope:",
     )
     install.add_argument("--sha256", help="what the file must have, when nobody else knows")
     install.add_argument("--layout", default="aigc", help="aigc (our own store), a1111, forge or comfyui")

@@ -103,6 +103,10 @@ _KOHYA_COMPONENTS = {
 }
 PIPELINE_COMPONENTS = ("unet", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer")  # Of a pipeline.
 COMFYUI_PREFIX = "diffusion_model."  # Whatever draws, as its original repository names the layers.
+_COMFYUI_ENCODERS = {
+    "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
+}
 _COMPILED = re.compile(r"(^|(?<=[._]))_orig_mod[._]")  # torch.compile puts this into the names of what it wraps.
 _BUNDLED = re.compile(r"bundle_emb\.(?P<word>.+)\.(clip_[lg]|t5(xxl)?|string_to_param\.\*|emb_params)$", re.DOTALL)
 PEFT_PREFIX = "base_model.model."  # What PEFT puts before the names of a model's own layers.
@@ -304,6 +308,9 @@ def _module(stem: str) -> AdapterModule:
         path = plain.removeprefix(COMFYUI_PREFIX)
         component = "unet" if path.startswith((*_ORIGINAL_UNET_BLOCKS, *_UNET_BLOCKS)) else "transformer"
         return AdapterModule(component, path.replace(".processor.", "."), COMFYUI_PREFIX, flattened=False)
+    for prefix, encoder in _COMFYUI_ENCODERS.items():
+        if plain.startswith(prefix):
+            return AdapterModule(encoder, plain.removeprefix(prefix), prefix, flattened=False)
     # diffusers' old attention processors: ….attn1.processor.to_q_lora.down.weight
     path = plain.replace(".processor.", ".")
     path = path + ".0" if path.endswith(".to_out") else path
@@ -323,7 +330,7 @@ def _key_format(module: AdapterModule, written_by: str | None) -> str:
         return KOHYA
     if module.prefix == PEFT_PREFIX:
         return PEFT
-    if module.prefix == COMFYUI_PREFIX:
+    if module.prefix in (COMFYUI_PREFIX, *_COMFYUI_ENCODERS):
         return COMFYUI
     if written_by in (LEGACY, XLABS):
         return written_by

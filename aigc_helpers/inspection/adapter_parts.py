@@ -15,7 +15,7 @@ from aigc_helpers.inspection.adapter_keys import (
 )
 from aigc_helpers.inspection.adapter_settings import RankAndAlpha, is_alpha
 from aigc_helpers.inspection.contents import Contents
-from aigc_helpers.inspection.family import family_of_adapter, is_transformer, names_language_model
+from aigc_helpers.inspection.family import declared_family, family_of_adapter, is_transformer, names_language_model
 
 
 def adapter_of(contents: Contents) -> Adapter | None:
@@ -50,19 +50,23 @@ def adapter_of(contents: Contents) -> Adapter | None:
 
 def _adapter_in(contents: Contents) -> Adapter | None:
     adapter = sort_adapter_keys(contents.tensors)
-    component = contents.path.absolute().name if contents.path.is_dir() else ""
     if adapter is None:
         return None
-    if component not in PIPELINE_COMPONENTS:
-        if not any(module.component for module in adapter.modules) and is_transformer(family_of_adapter(adapter)):
-            component = "transformer"
-        else:
-            return adapter
+    folder = contents.path.absolute().name if contents.path.is_dir() else ""
+    component = folder if folder in PIPELINE_COMPONENTS else _component_by_family(adapter, contents)
     # GPT-2's adapter may lie in a folder called transformer, too.
-    if component != "transformer" or not names_language_model(adapter):
+    if component and (component != "transformer" or not names_language_model(adapter)):
         for module in adapter.modules:
             module.component = component
     return adapter
+
+
+def _component_by_family(adapter: Adapter, contents: Contents) -> str:
+    """Return the component of an adapter whose names do not say any, if its family draws with a transformer."""
+    if any(module.component for module in adapter.modules):
+        return ""
+    family = family_of_adapter(adapter) or declared_family(contents.metadata)
+    return "transformer" if is_transformer(family) else ""
 
 
 def read_alphas(

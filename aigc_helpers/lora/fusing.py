@@ -102,10 +102,12 @@ def _fused(
     share = len(ups[first]) // place.shares[first]
     rows, column = [], 0
     for number, of_rows in enumerate(place.shares):
-        block = down.new_zeros(share * of_rows, len(down))
+        if is_one and number in ups:
+            rows.append(ups[number])
+            continue
+        block = ups[first].new_zeros(share * of_rows, len(down))
         if number in ups:
-            begin = 0 if is_one else column
-            block[:, begin : begin + ups[number].shape[1]] = ups[number]
+            block[:, column : column + ups[number].shape[1]] = ups[number]
             column += ups[number].shape[1]
         rows.append(block)
     magnitudes = [magnitude_of(parts[number]) if number in parts else None for number in range(len(place.shares))]

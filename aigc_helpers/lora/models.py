@@ -39,7 +39,7 @@ def models_of(target: DiffusionPipeline | torch.nn.Module) -> dict[str, torch.nn
     if isinstance(target, PeftModel):
         raise ReaderError("this is a PeftModel. Give the model within it (model.unload()), or call its load_adapter.")
     if not isinstance(target, torch.nn.Module):
-        parts = {component: getattr(target, component, None) for component in COMPONENTS}
+        parts = {component: getattr(target, component, None) for component in (*COMPONENTS, "transformer")}
         models = {component: part for component, part in parts.items() if isinstance(part, torch.nn.Module)}
         if not models:
             raise ReaderError(

@@ -9,6 +9,7 @@ from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError
 from aigc_helpers.formats import GGUF
 from aigc_helpers.inspection import (
     CONTROLNET,
+    EMPTY_MATRICES,
     FLUX1,
     HYPERNETWORK,
     IP_ADAPTER,
@@ -163,7 +164,7 @@ def folder_for(inspection: Inspection, layout: str, root: Path) -> Path:
     """Return the folder in which a file of this kind belongs.
 
     Raises:
-        ReaderError: the kind is not known, or the program has no place for it.
+        ReaderError: the kind is not known, it is empty, or the program has no place for it.
     """
     expected = LAYOUTS[layout]
     kind = _ADAPTER if inspection.adapter else inspection.kind
@@ -171,6 +172,10 @@ def folder_for(inspection: Inspection, layout: str, root: Path) -> Path:
         raise ReaderError(
             f"{inspection.path} was not installed: the names of its tensors do not tell what it is (aigc inspect), so "
             "nobody knows in which folder it belongs. Copy it where you want it yourself."
+        )
+    if not inspection.parameters:
+        raise ReaderError(
+            f"{inspection.path} was not installed: its {inspection.tensors} tensors hold no numbers. {EMPTY_MATRICES}"
         )
     what = f"{kind} for {inspection.family}" if inspection.family else kind
     if layout != OUR_OWN and (
