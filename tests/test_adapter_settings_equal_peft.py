@@ -200,6 +200,7 @@ BROKEN = {
     "too long": ({"rank_pattern": {"a" * 1001: 1}}, "1,001 characters"),
     "no object": ({"alpha_pattern": ["proj_out"]}, "must be an object"),
     "alpha": ({"alpha_pattern": {"proj_out": "many"}}, "no number"),
+    "infinite strength": ({"alpha_pattern": {"proj_out": 1e299}}, "no number, or one that no training has"),
     "rank": ({"rank_pattern": {"proj_out": -1}}, "whole number above 0"),
 }
 

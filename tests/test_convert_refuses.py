@@ -33,6 +33,10 @@ REFUSED = {
     "no LoRA": ({"weight": DOWN}, "holds no LoRA"),
     "stranger": (LORA | {"text_model.embeddings": UP}, "no LoRA's.*text_model.embeddings"),
     "alpha": (LORA | {f"{STEM}.alpha": torch.tensor(float("nan"))}, "no single finite number"),
+    "infinite strength": (
+        LORA | {f"{STEM}.alpha": torch.tensor(1e299, dtype=torch.float64)},
+        "is no single finite number, or one that no training has",
+    ),
     "twice": (LORA | {f"unet.{LAYER}.lora_A.weight": DOWN, f"unet.{LAYER}.lora_B.weight": UP}, "twice"),
     "embedding": (
         {"base_model.model.wte.lora_embedding_A": DOWN, "base_model.model.wte.lora_embedding_B": UP},

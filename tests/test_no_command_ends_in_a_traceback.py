@@ -49,6 +49,21 @@ def test_what_the_system_refuses_is_told_with_its_place(
     assert f"({os.strerror(errno.EIO)}): some/place. Check that place" in said(capsys)
 
 
+def test_what_a_librarys_error_has_of_an_address_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("aigc_helpers.store.load_catalog", broken(OSError("no retries: /model?token=tOkEn (https)")))
+    assert main(["catalog"]) == 1
+    message = said(capsys)
+    assert "(no retries: /model?… (https))" in message and "tOkEn" not in message
+
+
+def test_memory_that_is_used_up_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("aigc_helpers.store.load_catalog", broken(MemoryError()))
+    assert main(["catalog"]) == 1
+    assert "this machine's memory is used up" in said(capsys)
+
+
 def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     missing = ModuleNotFoundError("No module named 'nothing'", name="nothing")
     monkeypatch.setattr("aigc_helpers.store.load_catalog", broken(missing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -53,12 +54,14 @@ def _status_of(arguments: list[str]) -> int:
         return _failed("the program that read this output stopped reading before the end.", 1)
     except OSError as error:
         _drop_standard_output()  # It may be the one that cannot be written.
-        where = f": {error.filename}" if error.filename is not None else ""
+        where = "" if error.filename is None else f": {error.filename}"
         return _failed(
-            f"the system refused something ({first_line(error) if not where else error.strerror}){where}. Check that "
-            "place, its permissions and its disk, then run the same command again.",
+            f"the system refused something ({error.strerror or _told(error)}){where}. Check that place, its "
+            "permissions and its disk, then run the same command again.",
             1,
         )
+    except MemoryError:
+        return _failed("this machine's memory is used up. Close other programs, then run the same command again.", 1)
     except Exception as error:
         return _failed(_unforeseen(error), 1)
 
@@ -83,14 +86,19 @@ def _drop_standard_output() -> None:
 
 def _unforeseen(error: Exception) -> str:
     """Say what a fault of our own was, where it arose, and where to report it: few readers can use a traceback."""
-    from aigc_helpers.store import without_secrets
-
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "aigc_helpers" in frame.filename]
     return (
         f"a fault of this program itself: {type(error).__name__} in {Path(ours[-1].filename).name}, line "
-        f"{ours[-1].lineno} ({without_secrets(first_line(error))}). Please report this line and the command that you "
-        f"ran: {repository_address()}/issues"
+        f"{ours[-1].lineno} ({_told(error)}). Please report this line and the command that you ran: "
+        f"{repository_address()}/issues"
     )
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, without what the libraries put into it of an address: passwords and tokens."""
+    from aigc_helpers.store import without_secrets
+
+    return re.sub(r"\?\S+", "?…", without_secrets(first_line(error)))
 
 
 def _failed(text: str, status: int) -> int:

@@ -95,7 +95,10 @@ def read_alphas(
     for path, header in contents.headers.items():
         for name, alpha in read_numbers(path, header, wanted & header.tensors.keys()).items():
             if not is_alpha(alpha):
-                raise ReaderError(f"{path}: the alpha {quoted(name)} is no single finite number. Tell its author.")
+                raise ReaderError(
+                    f"{path}: the alpha {quoted(name)} is no single finite number, or one that no training has. Tell "
+                    "its author."
+                )
             stored[name] = alpha
     return [
         stored[module.names["alpha"]] if "alpha" in module.names else strength.alpha if strength else None

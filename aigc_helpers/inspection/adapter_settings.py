@@ -21,6 +21,7 @@ ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers' key in a file's header.
 LARGEST_METADATA = 2_000_000  # Characters; the settings of a thousand layers, each named three times, take 300,000.
 # peft.LoraConfig's own, for a setting that the file leaves out.
 DEFAULT_RANK = DEFAULT_ALPHA = 8
+_LARGEST_ALPHA = 1e9  # Trainings have one within some hundred times the rank.
 _LAYER = r"(.*\.)?({})$"  # How PEFT looks up rank_pattern and alpha_pattern (peft.utils.other.get_pattern_key).
 
 # The first number between dots: that of the block (peft.tuners.tuners_utils.check_target_module_exists).
@@ -123,15 +124,16 @@ def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object)
             )
         if not is_alpha(alpha):
             raise ReaderError(
-                f"{source} says that alpha is {quoted(alpha)}, which is no number. Mend it or train again."
+                f"{source} says that alpha is {quoted(alpha)}, which is no number, or one that no training has. Mend "
+                "it or train again."
             )
         found[name] = RankAndAlpha(rank, float(alpha) * rank**0.5 if settings.get("use_rslora") else float(alpha))
     return found
 
 
 def is_alpha(value: object) -> TypeGuard[float]:
-    """Say whether a value is a number, neither NaN nor infinite nor too large to be multiplied."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    """Say whether a value is a number, neither NaN nor so large that what it multiplies would become infinite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST_ALPHA
 
 
 def changes_base(initial: object) -> bool:
