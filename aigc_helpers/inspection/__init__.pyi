@@ -19,6 +19,7 @@ from aigc_helpers.inspection.adapter_parts import (
 )
 from aigc_helpers.inspection.adapter_settings import (
     ADAPTER_METADATA as ADAPTER_METADATA,
+    GGUF_ALPHA as GGUF_ALPHA,
     HEADS as HEADS,
     RankAndAlpha as RankAndAlpha,
     changes_base as changes_base,
@@ -38,6 +39,7 @@ from aigc_helpers.inspection.contents import (
     CONFIG as CONFIG,
     USUAL_NAMES as USUAL_NAMES,
     Contents as Contents,
+    read_config as read_config,
     read_contents as read_contents,
 )
 from aigc_helpers.inspection.description import (
@@ -58,6 +60,7 @@ from aigc_helpers.inspection.family import (
     draws as draws,
     family_of_adapter as family_of_adapter,
     family_of_model as family_of_model,
+    family_of_type as family_of_type,
     may_be_same as may_be_same,
     pattern_of as pattern_of,
 )

@@ -109,9 +109,9 @@ def _read_single(path: Path) -> Contents:
     _read_file(path, "", contents)
     contents.container = contents.container or SAFETENSORS
     name = path.name.lower()
-    contents.config = _read_config(path.with_name(CONFIG))
+    contents.config = read_config(path.with_name(CONFIG))
     if "adapter" in name:
-        contents.adapter_config = _read_config(path.with_name(ADAPTER_CONFIG))
+        contents.adapter_config = read_config(path.with_name(ADAPTER_CONFIG))
     return contents
 
 
@@ -157,7 +157,7 @@ def _read_model(folder: Path) -> Contents:
     for path in _weight_files(folder, contents.remarks):
         _read_file(path, "", contents)
     inner = contents.container or SAFETENSORS
-    contents.config, contents.adapter_config = _read_config(folder / CONFIG), _read_config(folder / ADAPTER_CONFIG)
+    contents.config, contents.adapter_config = read_config(folder / CONFIG), read_config(folder / ADAPTER_CONFIG)
     if contents.adapter_config:
         contents.container = _PEFT_FOLDER
     else:
@@ -167,7 +167,7 @@ def _read_model(folder: Path) -> Contents:
 
 def _read_pipeline(folder: Path) -> Contents:
     contents = Contents(folder, "diffusers folder")
-    for name, library in _read_config(folder / _PIPELINE).items():
+    for name, library in read_config(folder / _PIPELINE).items():
         # _class_name and the like are settings; [null, null] is a component that was left out.
         if name.startswith("_") or not isinstance(library, list) or not any(library):
             continue
@@ -202,7 +202,7 @@ def _weight_files(folder: Path, remarks: list[str]) -> list[Path]:
 
 def _shards(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     for index in sorted(folder.glob("*.index.json")):
-        places = _read_config(index).get("weight_map")
+        places = read_config(index).get("weight_map")
         names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
         if not names or Path(names[0]).suffix not in suffixes:
             continue
@@ -266,7 +266,17 @@ def _read_file(path: Path, component: str, contents: Contents) -> None:
     contents.components.setdefault(component, {}).update(tensors)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration such as ``config.json``; an empty one if the file is not there.
+
+    Raises:
+        MalformedFileError: it is no JSON object, or larger than any configuration.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> read_config(install("poet") / "config.json")["model_type"]
+        'gpt2'
+    """
     if not path.is_file():
         return {}
     if path.stat().st_size > _LARGEST_CONFIG:

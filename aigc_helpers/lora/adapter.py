@@ -33,7 +33,7 @@ from aigc_helpers.inspection import (
     strengths,
 )
 from aigc_helpers.lora.names import Layers, component_of, with_dots
-from aigc_helpers.lora.refusals import refuse_other_methods, refuse_other_programs, refuse_pickle
+from aigc_helpers.lora.refusals import refuse_gguf, refuse_other_methods, refuse_other_programs, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline of Stable Diffusion.
@@ -154,6 +154,7 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
 
 def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
     path = contents.path
+    refuse_gguf(contents)
     refuse_pickle(contents)
     if set(contents.files) != set(contents.headers):
         raise ReaderError(f"{path} is a {contents.container} file. LoRAs are read from safetensors files alone.")

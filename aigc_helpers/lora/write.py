@@ -36,6 +36,8 @@ DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE = "adapter_model.safetensors"
 _OWN_TO_FORMATS = ("format", "sshs_model_hash", "sshs_legacy_hash", ADAPTER_METADATA)  # Not true of a converted file.
 _MODELS = {"transformer": "a diffusion transformer, not for Stable Diffusion's UNet"}
+# The components that a format has names for; PEFT's has them for all.
+_NAMED = {"diffusers": (*COMPONENTS, "transformer"), "kohya": COMPONENTS, "gguf": ("",)}
 _KEPT_SETTINGS = (
     *("base_model_name_or_path", "revision", "task_type", "fan_in_fan_out", "modules_to_save", "peft_type"),
     *("trainable_token_indices", "bias"),
@@ -206,9 +208,14 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str) -> None:
     Raises:
         ReaderError: a layer of another model, or a tensor that is no LoRA's.
     """
-    named = (*COMPONENTS, "transformer") if to == "diffusers" else COMPONENTS
-    others = [component for component in adapter.components if component not in named]
-    if others and to != "peft":
+    others = [component for component in adapter.components if component not in _NAMED.get(to, adapter.components)]
+    if others and to == "gguf":
+        draws = "draws" if others[0] in ("unet", "transformer") else "reads prompts"
+        raise ReaderError(
+            f"{adapter.source} is for a model that {draws} ({escaped(others[0])}), and a LoRA in GGUF is for a "
+            "language model: llama.cpp and Ollama load it. For A1111 and ComfyUI convert to kohya. Nothing was written."
+        )
+    if others:
         model = _MODELS.get(others[0], others[0]) or "a model of its own, not for a pipeline"
         raise ReaderError(
             f"{adapter.source} is for {escaped(model)}. {to.capitalize()}'s format has names only for the UNet "
