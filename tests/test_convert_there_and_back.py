@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from aigc_helpers.lora import convert
 from aigc_helpers.lora.adapter import read_adapter
-from aigc_helpers.lora.conversion import FORMATS
+
+FORMATS = ("peft", "diffusers", "kohya")  # For pictures; GGUF is a language model's, and a way without return.
 
 LAYERS = [
     ("unet", "conv_in", (6, 4, 3, 3)),

@@ -15,6 +15,7 @@ import torch
 from aigc_helpers import convert, generate, inspect, install, load_adapter, merge
 from aigc_helpers.cli import main
 from aigc_helpers.errors import UnknownNameError, WrongUsageError
+from aigc_helpers.lora import merge_gguf
 from aigc_helpers.paths import DATA, REPOSITORY
 from aigc_helpers.store import bundle
 
@@ -44,6 +45,16 @@ CASES = {
     "convert to nothing": Case(lambda: convert(SEPIA, "", "peft"), ["convert", SEPIA, "", "--to", "peft"], EMPTY),
     "convert for nothing": Case(
         lambda: convert(SEPIA, "new", "peft", ""), ["convert", SEPIA, "new", "--to", "peft", "--base", ""], EMPTY
+    ),
+    "merge nothing": Case(lambda: merge_gguf("", "new.gguf", POET), ["merge", "", "new.gguf", "--base", POET], EMPTY),
+    "merge to nothing": Case(lambda: merge_gguf(TUNE, "", POET), ["merge", TUNE, "", "--base", POET], EMPTY),
+    "merge into nothing": Case(
+        lambda: merge_gguf(TUNE, "new.gguf", ""), ["merge", TUNE, "new.gguf", "--base", ""], EMPTY
+    ),
+    "merge into what is not there": Case(
+        lambda: merge_gguf(TUNE, "new.gguf", "gone"),
+        ["merge", TUNE, "new.gguf", "--base", "gone"],
+        "no file or folder gone",
     ),
     "generate with nothing": Case(
         lambda: generate("春", "poet", lora=""), ["generate", "春", "--model", "poet", "--lora", ""], EMPTY

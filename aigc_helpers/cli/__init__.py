@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from aigc_helpers.cli import convert, evaluate, generate, inspect, install, pretrain, ranges, train
+from aigc_helpers.cli import convert, evaluate, generate, inspect, install, merge, pretrain, ranges, train
 from aigc_helpers.cli.usage import as_typed
 from aigc_helpers.colab import hide_old_torchao
 from aigc_helpers.errors import ReaderError, UnknownNameError, WrongUsageError, first_line
@@ -137,6 +137,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, list[str]]:
     install.add_parser(commands)
     inspect.add_parser(commands)
     convert.add_parser(commands)
+    merge.add_parser(commands)
     generate.add_parser(commands)
     evaluate.add_parser(commands)
     train.add_parser(commands)

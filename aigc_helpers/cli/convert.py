@@ -11,21 +11,28 @@ from aigc_helpers.arguments import named
 if TYPE_CHECKING:
     from aigc_helpers.lora import Conversion
 
-_FORMATS = ("peft", "diffusers", "kohya")  # As aigc_helpers.lora.conversion has them; that would import torch.
+_FORMATS = ("peft", "diffusers", "kohya", "gguf")  # As aigc_helpers.lora.conversion has them; that would import torch.
 _COMPONENTS = {"unet": "UNet", "text_encoder": "text encoder", "text_encoder_2": "second text encoder", "": "model"}
 _COMPONENTS |= {"transformer": "diffusion transformer"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the others."""
-    convert = commands.add_parser("convert", help="convert a LoRA between PEFT, diffusers and kohya (A1111, ComfyUI)")
+    convert = commands.add_parser(
+        "convert", help="convert a LoRA between PEFT, diffusers and kohya (A1111, ComfyUI), or to GGUF (llama.cpp)"
+    )
     convert.add_argument("source", type=named, metavar="SRC", help="a .safetensors file, or a folder of an adapter")
-    convert.add_argument("target", type=named, metavar="DST", help="a .safetensors file; for PEFT a folder")
-    convert.add_argument("--to", required=True, choices=_FORMATS, help="the format; kohya is A1111's and ComfyUI's")
+    convert.add_argument("target", type=named, metavar="DST", help="a .safetensors or .gguf file; for PEFT a folder")
+    convert.add_argument(
+        "--to",
+        required=True,
+        choices=_FORMATS,
+        help="the format; kohya is A1111's and ComfyUI's, gguf llama.cpp's and Ollama's",
+    )
     convert.add_argument(
         "--base",
         metavar="NAME_OR_PATH",
-        help="the model it is for, to compare each layer with: a name from aigc catalog",
+        help="the model it is for, to compare each layer with: a name from aigc catalog; GGUF needs it, too",
     )
     convert.set_defaults(function=_convert)
 

@@ -11,6 +11,12 @@ from aigc_helpers.formats.gguf_file import (
     GgufFile as GgufFile,
     read_gguf as read_gguf,
 )
+from aigc_helpers.formats.gguf_writing import (
+    Change as Change,
+    copy_gguf as copy_gguf,
+    encode_gguf as encode_gguf,
+    write_gguf as write_gguf,
+)
 from aigc_helpers.formats.keras_file import (
     KerasFile as KerasFile,
     convert_keras_file as convert_keras_file,

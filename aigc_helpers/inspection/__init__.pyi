@@ -19,6 +19,7 @@ from aigc_helpers.inspection.adapter_parts import (
 )
 from aigc_helpers.inspection.adapter_settings import (
     ADAPTER_METADATA as ADAPTER_METADATA,
+    GGUF_ALPHA as GGUF_ALPHA,
     HEADS as HEADS,
     RankAndAlpha as RankAndAlpha,
     changes_base as changes_base,
@@ -58,6 +59,7 @@ from aigc_helpers.inspection.family import (
     families_in as families_in,
     family_of_adapter as family_of_adapter,
     family_of_model as family_of_model,
+    family_of_type as family_of_type,
     may_be_same as may_be_same,
     pattern_of as pattern_of,
     possible_families as possible_families,
@@ -74,6 +76,9 @@ from aigc_helpers.inspection.family_table import (
     TRANSFORMER as TRANSFORMER,
     TRANSFORMER_LAYERS as TRANSFORMER_LAYERS,
     UNET_LAYERS as UNET_LAYERS,
+)
+from aigc_helpers.inspection.json_files import (
+    read_object as read_object,
 )
 from aigc_helpers.inspection.training_metadata import (
     printable as printable,

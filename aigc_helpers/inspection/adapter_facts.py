@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aigc_helpers.errors import ReaderError, first_few
 from aigc_helpers.formats import quoted
-from aigc_helpers.inspection.adapter_keys import KOHYA, PEFT, Adapter, AdapterModule
+from aigc_helpers.inspection.adapter_keys import KOHYA, LLAMA_CPP, PEFT, Adapter, AdapterModule
 from aigc_helpers.inspection.adapter_parts import read_alphas
 from aigc_helpers.inspection.adapter_settings import (
     RankAndAlpha,
@@ -244,6 +244,11 @@ def _remarks_on_loading(adapter: Adapter) -> list[str]:
         remarks.append(
             "The text encoder's names lack text_model_: diffusers writes them so with transformers 5. A1111 and "
             "ComfyUI do not find these layers."
+        )
+    if LLAMA_CPP in adapter.key_formats:
+        remarks.append(
+            "llama.cpp loads it beside its base, a model in GGUF; Ollama by a line ADAPTER below the base's FROM in a "
+            "Modelfile. LM Studio and others take whole models: aigc merge makes one of a PEFT adapter."
         )
     if any(count for method, count in methods.items() if method in ("OFT", "GLoRA", "full difference")):
         remarks.append("Not, or not only, a LoRA: ComfyUI reads it as it is; aigc convert, PEFT and diffusers do not.")

@@ -1,8 +1,8 @@
-"""The names of tensors in LoRA files: four programs name the same matrices in four ways.
+"""The names of tensors in LoRA files: five programs name the same matrices in five ways.
 
 PEFT writes ``base_model.model.encoder…query.lora_A.weight``, diffusers ``unet.….to_q.lora_A.weight`` (formerly
 ``.lora.down.weight``), kohya's trainer ``lora_unet_…_to_q.lora_down.weight``, with
-underscores where the model has dots.
+underscores where the model has dots, and llama.cpp ``blk.0.attn_q.weight.lora_a``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-KOHYA, PEFT, DIFFUSERS, LEGACY, COMFYUI, XLABS, UNPREFIXED = (
+KOHYA, PEFT, DIFFUSERS, LEGACY, COMFYUI, XLABS, LLAMA_CPP, UNPREFIXED = (
     "kohya",
     "PEFT",
     "diffusers",
     "diffusers legacy",
     "ComfyUI (the original repository's names)",
     "XLabs",
+    "llama.cpp",
     "unprefixed (save_lora_adapter)",
 )
 
@@ -57,6 +58,8 @@ _ENDINGS: tuple[tuple[re.Pattern[str], str, str | None], ...] = tuple(
         (r"_lora\.up\.weight", "up", LEGACY),
         (r"(?<=_lora[12])\.down\.weight", "down", XLABS),
         (r"(?<=_lora[12])\.up\.weight", "up", XLABS),
+        (r"\.weight\.lora_a", "down", LLAMA_CPP),
+        (r"\.weight\.lora_b", "up", LLAMA_CPP),
         (r"\.hada_w1_a", "w1_a", None),
         (r"\.hada_w1_b", "w1_b", None),
         (r"\.hada_w2_a", "w2_a", None),
@@ -332,7 +335,7 @@ def _key_format(module: AdapterModule, written_by: str | None) -> str:
         return PEFT
     if module.prefix in (COMFYUI_PREFIX, *_COMFYUI_ENCODERS):
         return COMFYUI
-    if written_by in (LEGACY, XLABS):
+    if written_by in (LEGACY, XLABS, LLAMA_CPP):
         return written_by
     if written_by == KOHYA:
         return "kohya's endings on dotted names"

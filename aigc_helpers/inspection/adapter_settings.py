@@ -1,4 +1,4 @@
-"""What ``adapter_config.json`` and diffusers' ``lora_adapter_metadata`` say of each layer, as PEFT resolves it.
+"""What ``adapter_config.json``, diffusers' ``lora_adapter_metadata`` and GGUF say of each layer, as PEFT resolves it.
 
 One place answers for everybody: the report, the converter, the loader and the merge. If each of them had a rule of its
 own, one file would come out at two strengths.
@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, TypeGuard
 
 from aigc_helpers.bounded_json import parse_json, texts_in
 from aigc_helpers.errors import ReaderError, first_line
-from aigc_helpers.formats import quoted
+from aigc_helpers.formats import GGUF, quoted
 from aigc_helpers.inspection.adapter_keys import PIPELINE_COMPONENTS
 from aigc_helpers.inspection.contents import Contents
 from aigc_helpers.inspection.patterns import first_matches, is_plain
 
 ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers' key in a file's header.
 LARGEST_METADATA = 2_000_000  # Characters; the settings of a thousand layers, each named three times, take 300,000.
+GGUF_ALPHA = "adapter.lora.alpha"  # llama.cpp's, one for all layers; the strength is alpha / rank of each.
 # peft.LoraConfig's own, for a setting that the file leaves out.
 DEFAULT_RANK = DEFAULT_ALPHA = 8
 _LARGEST_ALPHA = 1e9  # Trainings have one within some hundred times the rank.
@@ -70,6 +71,8 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
         (8, 16)
     """
     contents = contents.part(component)
+    if contents.container == GGUF and GGUF_ALPHA in contents.metadata:
+        return {"lora_alpha": _number(contents.metadata[GGUF_ALPHA])}
     if contents.adapter_config:
         return contents.adapter_config
     text = contents.metadata.get(ADAPTER_METADATA, "{}")
@@ -95,6 +98,13 @@ def settings_of(contents: Contents, component: str) -> Mapping[str, Any]:
         prefix = f"{component}."
         return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
     return settings
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def strengths(settings: Mapping[str, Any], names: Sequence[str], source: object) -> dict[str, RankAndAlpha]:

@@ -107,7 +107,8 @@ def describe(path: Path, *, read_numbers: bool = False, bases: Mapping[str, Path
     adapter = None if added_part(tensors) else adapter_of(contents)
     facts = describe_adapter(adapter, contents) if adapter else None
     declared = declared_family(contents.metadata)
-    shapes_say = family_of_adapter(adapter, declared) if adapter else _family(contents)
+    is_gguf = contents.container == GGUF  # An adapter's family, too, is what it names as its architecture.
+    shapes_say = family_of_adapter(adapter, declared) if adapter and not is_gguf else _family(contents)
     remarks = [*contents.remarks, *_remarks_on_embedding(tensors)]
     if not adapter and (quantised := quantisation(tensors, contents.config)):
         remarks.append(quantised)

@@ -40,7 +40,7 @@ CONTROLNET, IP_ADAPTER, T2I_ADAPTER, UPSCALER = "ControlNet", "IP-Adapter", "T2I
 HYPERNETWORK, MLX_ADAPTER, VISION_ENCODER = "hypernetwork", "MLX LoRA", "vision encoder"
 # Adapters that are no LoRA of PEFT's, by the names that only they have.
 _OTHER_ADAPTERS = {
-    MLX_ADAPTER: re.compile(r"^(?!blk\.).*\.lora_a$"),
+    MLX_ADAPTER: re.compile(r"(?<!\.weight)\.lora_a$"),  # llama.cpp's stand behind the name of a weight.
     "PEFT IA3": re.compile(r"\.ia3_l(\.|$)"),
     "PEFT PROMPT_TUNING": re.compile(r"^(prompt_encoder\.\w+\.)?prompt_embeddings$"),
 }
@@ -195,7 +195,12 @@ def family_of_embedding(tensors: Mapping[str, Shaped]) -> str | None:
 
 
 def family_of_type(model_type: object) -> str | None:
-    """Return the family that a configuration's ``model_type`` or GGUF's architecture names."""
+    """Return the family that a configuration's ``model_type`` or GGUF's architecture names.
+
+    Example:
+        >>> family_of_type("llama"), family_of_type(None)
+        ('Llama', None)
+    """
     return MODEL_TYPES.get(model_type, escaped(model_type)) if isinstance(model_type, str) else None
 
 

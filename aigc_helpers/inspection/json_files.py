@@ -17,6 +17,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises:
         MalformedFileError: it is too large, or holds no JSON object.
+
+    Example:
+        >>> from aigc_helpers import install
+        >>> read_object(install("poet") / "config.json")["model_type"]
+        'gpt2'
     """
     if not path.is_file():
         return {}

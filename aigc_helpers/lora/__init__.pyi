@@ -2,6 +2,10 @@ from aigc_helpers.lora.conversion import (
     Conversion as Conversion,
     convert as convert,
 )
+from aigc_helpers.lora.gguf_merging import (
+    MergedGguf as MergedGguf,
+    merge_gguf as merge_gguf,
+)
 from aigc_helpers.lora.loading import (
     LoadedAdapter as LoadedAdapter,
     load_adapter as load_adapter,

@@ -35,7 +35,7 @@ from aigc_helpers.inspection import (
 )
 from aigc_helpers.lora.names import Layers, component_of, parts_in_model
 from aigc_helpers.lora.original_layers import Part, Rows
-from aigc_helpers.lora.refusals import refuse_other_methods, refuse_other_programs, refuse_pickle
+from aigc_helpers.lora.refusals import refuse_gguf, refuse_other_methods, refuse_other_programs, refuse_pickle
 from aigc_helpers.lora.settings import check_settings
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")  # Of a pipeline of Stable Diffusion.
@@ -167,6 +167,7 @@ def read_adapter(path: Path, layers: Layers = MappingProxyType({})) -> LoraAdapt
 
 def _read_one(contents: Contents, layers: Layers) -> LoraAdapter:
     path = contents.path
+    refuse_gguf(contents)
     adapter = adapter_of(contents)
     if adapter is not None:  # Else the way through safetensors would lead to no LoRA either.
         refuse_pickle(contents)

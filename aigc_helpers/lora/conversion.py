@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +21,21 @@ from aigc_helpers.inspection import (
     compatibility_with,
     declared_family,
     family_of_model,
+    family_of_type,
     missing_head,
     read_contents,
 )
 from aigc_helpers.lora.adapter import COMPONENTS, LoraAdapter, read_adapter
+from aigc_helpers.lora.gguf import without_base_layers, write_gguf_adapter
+from aigc_helpers.lora.gguf_base import find_base, read_base
 from aigc_helpers.lora.names import Layers, plain_name
+from aigc_helpers.lora.refusals import refuse_gguf
 from aigc_helpers.lora.write import PEFT_FILE, refuse_if_impossible, write_diffusers, write_kohya, write_peft
 
-Format = Literal["peft", "diffusers", "kohya"]
-FORMATS: tuple[Format, ...] = ("peft", "diffusers", "kohya")
+Format = Literal["peft", "diffusers", "kohya", "gguf"]
+FORMATS: tuple[Format, ...] = ("peft", "diffusers", "kohya", "gguf")
+# Of the formats that are one file.
+_SUFFIXES = {"kohya": ".safetensors", "gguf": ".gguf"}
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,14 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     Args:
         source: a safetensors file as diffusers, kohya's trainer or A1111's users have it, or a PEFT folder.
         target: a folder for PEFT, with ``unet/`` and ``text_encoder/`` in it if the adapter is for both; a file
-            ``….safetensors`` for kohya; either for diffusers. An older file is replaced, and so is a folder with
-            nothing in it but what ``convert`` wrote; one that holds what was trained or downloaded stays.
-        to: ``"peft"``, ``"diffusers"`` or ``"kohya"`` (for A1111 and ComfyUI).
+            ``….safetensors`` for kohya, ``….gguf`` for GGUF; either for diffusers. An older file is replaced, and so is
+            a folder with nothing in it but what ``convert`` wrote; one that holds what was trained or downloaded stays.
+        to: ``"peft"``, ``"diffusers"``, ``"kohya"`` (for A1111 and ComfyUI) or ``"gguf"`` (for llama.cpp and Ollama).
         base: the model, a file or folder. Then every layer is compared with it, and kohya's names, which do not tell
-            dots from underscores, are looked up in it instead of in the list of Stable Diffusion's own.
+            dots from underscores, are looked up in it instead of in the list of Stable Diffusion's own. GGUF needs its
+            architecture and the number of its heads: a folder with ``config.json``, or a GGUF file; by default what a
+            PEFT folder names as its base, if that is on this machine. There is one alpha for all layers in GGUF; where
+            a layer has another one, its B is changed to make up for it, and every matrix is float32.
 
     Raises:
         UnknownNameError: there is no such format.
@@ -85,13 +94,19 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
         raise UnknownNameError("LoRA format", to, FORMATS)
     source, target = existing(source), named(target)
     base = None if base is None else existing(base)
-    if to == "kohya" and target.suffix != ".safetensors":
-        raise ReaderError(f"a kohya adapter is one file, and {target} does not end with .safetensors. Name it so.")
+    suffix = _SUFFIXES.get(to, target.suffix)
+    if target.suffix != suffix:
+        kind = "LoRA in GGUF" if to == "gguf" else f"{to} adapter"
+        raise ReaderError(f"a {kind} is one file, and {target} does not end with {suffix}. Name it so.")
     if to == "peft" and (target.suffix == ".safetensors" or target.is_file()):
         raise ReaderError(f"a PEFT adapter is a folder, and {target} is a file's name. Name a folder.")
     if source.resolve().is_relative_to(target.resolve()):
         raise ReaderError(f"{target} is, or holds, what is to be converted ({source}). Name another target.")
+    if base is not None and base.resolve().is_relative_to(target.resolve()):
+        raise ReaderError(f"{target} is, or holds, the base ({base}). Name another target.")
     with _without_pickle(source) as readable:
+        if to == "gguf":
+            return _convert_to_gguf(readable, source, target, base)
         return _convert(readable, source, target, to, read_contents(base) if base else None, base)
 
 
@@ -102,6 +117,7 @@ def _without_pickle(source: Path) -> Iterator[Path]:
     The alphas stand in adapter_config.json: whoever converted the pickle alone would lose them.
     """
     contents = read_contents(source)
+    refuse_gguf(contents)
     pickles = [file for file in contents.files if file not in contents.headers]
     if not contents.adapter_config or contents.parts or not pickles:
         yield source
@@ -130,6 +146,18 @@ def _convert(
         files = write_peft(adapter, target)
     else:
         files = write_diffusers(adapter, target) if to == "diffusers" else write_kohya(adapter, target, family)
+    return _report(adapter, to, files, family)
+
+
+def _convert_to_gguf(readable: Path, source: Path, target: Path, base: Path | None) -> Conversion:
+    adapter = without_base_layers(replace(read_adapter(readable), source=source))
+    refuse_if_impossible(adapter, "gguf", adapter.family)
+    model = read_base(base or find_base(adapter))
+    files = write_gguf_adapter(adapter, target, model)
+    return _report(adapter, "gguf", files, family_of_type(model.architecture))
+
+
+def _report(adapter: LoraAdapter, to: Format, files: Sequence[Path], family: str | None) -> Conversion:
     return Conversion(
         files=tuple(files),
         read_as=adapter.key_formats,
@@ -174,6 +202,11 @@ def _remarks(adapter: LoraAdapter, to: Format, family: str | None) -> list[str]:
         remarks.append(
             "Nothing says whether this text encoder is Stable Diffusion 1.x's or XL's first; its names are 1.x's "
             "(lora_te_). For XL, name the model as the base."
+        )
+    if to == "gguf" and len({layer.alpha for layer in adapter.layers}) > 1:
+        remarks.append(
+            "GGUF has one alpha for all layers, and here they differ: it got the most frequent one, and the other "
+            "layers a B that makes up for it."
         )
     if to == "kohya" and adapter.has_magnitudes:
         remarks.append("A DoRA: ComfyUI applies its magnitudes (dora_scale); diffusers would drop them from this file.")

@@ -22,7 +22,6 @@ from aigc_helpers.inspection import (
     compatibility_with,
     family_of_model,
     may_be_same,
-    targeted,
 )
 from aigc_helpers.lora.adapter import LoraAdapter, LoraLayer, read_adapter
 from aigc_helpers.lora.models import (
@@ -33,6 +32,7 @@ from aigc_helpers.lora.models import (
     refuse_merged,
 )
 from aigc_helpers.lora.names import plain_name
+from aigc_helpers.lora.refusals import refuse_left_out
 from aigc_helpers.lora.saved_modules import SavedModules, refuse_unexpected, sort_saved_modules
 from aigc_helpers.lora.write import PEFT_FILE, Read, open_tensors, peft_magnitude
 
@@ -88,7 +88,7 @@ def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
     refuse_changed_base(models)
     names = {component: _names(component, model) for component, model in models.items()}
     adapter = _with_component(read_adapter(path, names), models)
-    _refuse_unknown_strength(adapter)
+    refuse_unknown_strength(adapter)
     _check_compatibility(adapter, models)
     matched: dict[str, list[MatchedLayer]] = {}
     with open_tensors(adapter) as read:
@@ -99,7 +99,7 @@ def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
             name = _find(layer, names[layer.component], path)
             matched.setdefault(layer.component, []).append(MatchedLayer(layer, name, down, up, magnitude))
         _refuse_shared(adapter, matched)
-        _check_magnitudes(adapter, matched)
+        check_magnitudes(adapter, matched)
         _check_nothing_left_out(adapter, models, matched)
         saved = {
             component: _saved_modules_of(adapter, component, models[component], layers, names[component], read)
@@ -107,15 +107,19 @@ def match(target: DiffusionPipeline | torch.nn.Module, path: Path) -> Match:
         }
     remarks = [
         *adapter.remarks,
-        *_check_effect(path, [one for layers in matched.values() for one in layers]),
+        *check_effect(path, [one for layers in matched.values() for one in layers]),
         *(remark for one in saved.values() for remark in one.remarks()),
         *_remarks_on_head(models, saved),
     ]
     return Match(matched, saved, tuple(remarks))
 
 
-def _refuse_unknown_strength(adapter: LoraAdapter) -> None:
-    """Refuse PEFT's tensors without PEFT's settings, where the alphas stand: PEFT itself does not load them either."""
+def refuse_unknown_strength(adapter: LoraAdapter) -> None:
+    """Refuse PEFT's tensors without PEFT's settings, where the alphas stand: PEFT itself does not load them either.
+
+    Raises:
+        ReaderError: they are missing.
+    """
     if PEFT in adapter.key_formats and not any(adapter.said.values()):
         raise ReaderError(
             f"{adapter.source} holds PEFT's tensors, and {ADAPTER_CONFIG} is missing, where their strength stands. Put "
@@ -195,15 +199,8 @@ def _check_nothing_left_out(
 ) -> None:
     """Compare with what the file says it was trained on: a layer without its matrices would stay the base's."""
     for component, layers in matched.items():
-        trained = targeted(adapter.said.get(component, {}), layers_for_lora(models[component]), adapter.source)
         found = {one.name for one in layers}
-        without = sorted(trained - found)
-        if without:
-            raise ReaderError(
-                f"{adapter.source} was trained on {len(found) + len(without)} layers of this model and has matrices "
-                f"for {len(found)}: {quoted(without[0])} gets nothing. The file is not whole, or the model has more "
-                "layers than the one it was trained on."
-            )
+        refuse_left_out(adapter.said.get(component, {}), layers_for_lora(models[component]), found, adapter.source)
 
 
 def _refuse_shared(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer]]) -> None:
@@ -220,8 +217,12 @@ def _refuse_shared(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer
             found[one.name] = one
 
 
-def _check_magnitudes(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer]]) -> None:
-    """Refuse a DoRA that lacks some of its magnitudes: PEFT would go on with those of the base."""
+def check_magnitudes(adapter: LoraAdapter, matched: Mapping[str, list[MatchedLayer]]) -> None:
+    """Refuse a DoRA that lacks some of its magnitudes: PEFT would go on with those of the base.
+
+    Raises:
+        ReaderError: it lacks some.
+    """
     for component, layers in matched.items():
         without = [one for one in layers if one.magnitude is None]
         is_dora = len(without) < len(layers) or adapter.said.get(component, {}).get("use_dora") is True
@@ -269,7 +270,12 @@ def _remarks_on_head(models: Mapping[str, torch.nn.Module], saved: Mapping[str, 
     ]
 
 
-def _check_effect(path: Path, layers: list[MatchedLayer]) -> list[str]:
+def check_effect(path: Path, layers: list[MatchedLayer]) -> list[str]:
+    """Return a remark on layers that change nothing.
+
+    Raises:
+        ReaderError: the matrices hold NaN or infinite numbers, or no layer changes anything.
+    """
     for one in layers:
         tensors = [one.down, one.up, *([] if one.magnitude is None else [one.magnitude])]
         if not all(torch.isfinite(tensor.float()).all() for tensor in tensors):

@@ -120,8 +120,8 @@ def merge(target: DiffusionPipeline | torch.nn.Module, path: str | Path, scale: 
         for component, layers in found.layers.items():
             for one in layers:
                 layer = plain_layer(models[component].get_submodule(one.name))
-                delta = _delta(one, layer, scale)
                 weight = weight_of(layer)
+                delta = delta_of(one, weight.float(), scale, transposed=isinstance(layer, Conv1D))
                 before = weight.detach().clone()
                 originals.append((weight, before))
                 weight.copy_(before.float() + delta)
@@ -177,12 +177,17 @@ def _refuse_quantised(name: str, layer: torch.nn.Module) -> None:
         )
 
 
-def _delta(one: MatchedLayer, layer: torch.nn.Module, scale: float) -> torch.Tensor:
-    """Return what is added to the weight, in float32 and in the weight's shape."""
-    base = weight_of(layer).float()
+def delta_of(one: MatchedLayer, base: torch.Tensor, scale: float = 1.0, *, transposed: bool = False) -> torch.Tensor:
+    """Return what is added to a weight, in float32 and in the weight's shape.
+
+    Args:
+        one: the layer of the adapter.
+        base: the weight in float32: outputs × inputs (× kernel).
+        scale: of what is added.
+        transposed: the weight is inputs × outputs, as GPT-2 keeps it.
+    """
     down, up = (tensor.to(base) for tensor in (one.down, one.up))
     product = (up.flatten(1) @ down.flatten(1)) * (one.scale * scale)
-    transposed = isinstance(layer, Conv1D)  # GPT-2 keeps inputs × outputs.
     product = product.T if transposed else product.reshape(base.shape)
     if one.magnitude is None:
         return product
@@ -192,15 +197,20 @@ def _delta(one: MatchedLayer, layer: torch.nn.Module, scale: float) -> torch.Ten
     return one.magnitude.to(base).reshape(length.shape) * (base + product) / length - base
 
 
-def _rounding(
-    component: str, one: MatchedLayer, before: torch.Tensor, after: torch.Tensor, delta: torch.Tensor
-) -> Rounding:
+def relative_error(before: torch.Tensor, after: torch.Tensor, delta: torch.Tensor) -> float:
+    """Return ‖(after - before) - delta‖ / ‖delta‖: 0 if all of what was to be added has arrived, 1 if none has."""
     # In float64, so that the difference itself is exact.
     wanted = delta.double()
     lost = (after.double() - before.double()) - wanted
     norm = float(wanted.norm())
-    error = float(lost.norm()) / norm if norm else 0.0
-    return Rounding(component, one.name, after.dtype, norm / wanted.numel() ** 0.5, error)
+    return float(lost.norm()) / norm if norm else 0.0
+
+
+def _rounding(
+    component: str, one: MatchedLayer, before: torch.Tensor, after: torch.Tensor, delta: torch.Tensor
+) -> Rounding:
+    rms = float(delta.double().norm()) / delta.numel() ** 0.5
+    return Rounding(component, one.name, after.dtype, rms, relative_error(before, after, delta))
 
 
 def _warn(roundings: list[Rounding]) -> None:

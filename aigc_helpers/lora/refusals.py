@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.formats import GGUF, HDF5, escaped, quoted
-from aigc_helpers.inspection import EMPTY_MATRICES, MLX_ADAPTER, Adapter, Contents, added_part
+from aigc_helpers.inspection import EMPTY_MATRICES, MLX_ADAPTER, Adapter, Contents, added_part, targeted
 
 _TRAINED_WITH = {"LoHa": "peft.LoHaConfig", "LoKr": "peft.LoKrConfig", "OFT": "peft.OFTConfig"}
 _FLOATING = re.compile("F\\d|BF16")  # Of safetensors' dtypes.
@@ -27,6 +29,20 @@ def refuse_pickle(contents: Contents) -> None:
         raise ReaderError(
             f"{contents.path} is a pickle, which can run code when it is loaded. Check it and convert it first: "
             f"{with_settings if contents.adapter_config else f'aigc install {pickles[0]}'}"
+        )
+
+
+def refuse_gguf(contents: Contents) -> None:
+    """Refuse what is llama.cpp's already.
+
+    Raises:
+        ReaderError: it is GGUF.
+    """
+    if any(file not in contents.headers and file.suffix == ".gguf" for file in contents.files):
+        raise ReaderError(
+            f"{contents.path} is GGUF, and out of that nothing is converted, loaded or merged here: LoRAs are read "
+            f"from safetensors files. Use the PEFT folder that it was made of. aigc inspect {contents.path} says what "
+            "it is."
         )
 
 
@@ -103,3 +119,24 @@ def refuse_other_methods(path: Path, adapter: Adapter) -> None:
                 f"{path}: the two matrices of layer {name} cannot be multiplied ({list(up)} and {list(down)}): the "
                 "rank of one is not that of the other. Tell the file's author."
             )
+
+
+def refuse_left_out(settings: Mapping[str, Any], layers: Sequence[str], found: Collection[str], source: object) -> None:
+    """Refuse an adapter without matrices for a layer that its settings say was trained.
+
+    Args:
+        settings: of the adapter.
+        layers: of the model, that a LoRA can be for.
+        found: those of them that the adapter has matrices for.
+        source: the adapter's file, for the message.
+
+    Raises:
+        ReaderError: a layer would get nothing.
+    """
+    without = sorted(targeted(settings, layers, source) - set(found))
+    if without:
+        raise ReaderError(
+            f"{source} was trained on {len(found) + len(without)} layers of this model and has matrices for "
+            f"{len(found)}: {quoted(without[0])} gets nothing. The file is not whole, or the model has more layers "
+            "than the one it was trained on."
+        )

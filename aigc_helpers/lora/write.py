@@ -260,10 +260,17 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str, family: str | None) -> N
     Raises:
         ReaderError: a layer of another model, or a tensor that is no LoRA's.
     """
+    others = [component for component in adapter.components if component]
+    if others and to == "gguf":
+        draws = "draws" if others[0] in ("unet", "transformer") else "reads prompts"
+        raise ReaderError(
+            f"{adapter.source} is for a model that {draws} ({escaped(others[0])}), and a LoRA in GGUF is for a "
+            "language model: llama.cpp and Ollama load it. For A1111 and ComfyUI convert to kohya. Nothing was written."
+        )
     has_names = to == "diffusers" or has_original_names(adapter.families or families_in(family))
     named = (*COMPONENTS, "transformer") if has_names else COMPONENTS
     others = [component for component in adapter.components if component not in named]
-    if others and to != "peft":
+    if others and to not in ("peft", "gguf"):
         model = _MODELS.get(others[0], others[0]) or "a model of its own, not for a pipeline"
         raise ReaderError(
             f"{adapter.source} is for {escaped(model)}. {to.capitalize()}'s format has names only for the UNet and the "
