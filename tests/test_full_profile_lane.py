@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from full_profile_lane import FETCHED, make_repositories, promising, serving, shorten
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 from stand_in_files import Files
 from stand_in_hub import HubOfRepositories
 from stand_in_text_models import BERT
@@ -29,6 +31,7 @@ NEEDS_A_READERS_FILE = {"10"}
 
 CHAPTERS = [read_chapter(path) for path in chapter_paths()]
 in_the_lane = pytest.mark.parametrize("number", FETCHED)
+in_both_formats = pytest.mark.parametrize("number_format", ["float32", "bfloat16"])
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +58,16 @@ def hub(repositories: dict[str, Files]) -> Iterator[HubOfRepositories]:
         yield served
 
 
-def run_on_the_full_profile(chapter: Chapter, hub: HubOfRepositories, book: Path, home: Path) -> None:
+def computing_in(number_format: str, notebook: NotebookNode) -> None:
+    """Have the notebook's frozen weights and its mixed precision in ``number_format``, as a GPU would; on the CPU."""
+    lines = ["import aigc_helpers.profile", f"found = ('cpu', {number_format!r})"]
+    lines.append("aigc_helpers.profile._device_and_dtype = lambda: found")
+    notebook.cells.insert(0, new_code_cell("\n".join(lines)))
+
+
+def run_on_the_full_profile(
+    chapter: Chapter, hub: HubOfRepositories, book: Path, home: Path, number_format: str = "float32"
+) -> None:
     """Execute the chapter's notebook as a reader finds it: with unsolved exercises, panels and all.
 
     Raises:
@@ -63,6 +75,7 @@ def run_on_the_full_profile(chapter: Chapter, hub: HubOfRepositories, book: Path
     """
     notebook = assemble(chapter, "en")
     shorten(chapter.number, notebook)
+    computing_in(number_format, notebook)
     environment = kernel_environment(
         AIGC_PROFILE="full",
         AIGC_HOME=str(home / "store"),
@@ -81,9 +94,12 @@ def run_on_the_full_profile(chapter: Chapter, hub: HubOfRepositories, book: Path
 
 @pytest.mark.slow
 @in_the_lane
-def test_the_chapter_runs_on_the_full_profile(number: str, hub: HubOfRepositories, book: Path, tmp_path: Path):
+@in_both_formats
+def test_the_chapter_runs_on_the_full_profile(
+    number: str, number_format: str, hub: HubOfRepositories, book: Path, tmp_path: Path
+):
     chapter = read_chapter(find_chapter(number))
-    run_on_the_full_profile(chapter, hub, book, tmp_path)
+    run_on_the_full_profile(chapter, hub, book, tmp_path, number_format)
     fetched = hub.fetched()
     assert set(fetched) == set(FETCHED[number])
     for repository, files in FETCHED[number].items():

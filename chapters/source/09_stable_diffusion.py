@@ -63,7 +63,7 @@ from aigc_helpers.profile import current_profile
 
 disable_progress_bar()
 device, full_profile = current_profile().device, current_profile().name == "full"
-dtype = torch.float16 if full_profile and device == "cuda" else torch.float32
+dtype = current_profile().dtype if full_profile else torch.float32
 folder = "stable-diffusion-v1-5/stable-diffusion-v1-5" if full_profile else install("sd")
 files = {"variant": "fp16" if full_profile else None, "use_safetensors": True}
 pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, **files)
