@@ -48,8 +48,8 @@ SHORTENED = {
     "03": {"steps = 1500 if full_profile": "steps = 20 if full_profile"},
     "06": {"FitSettings(epochs=4,": "FitSettings(epochs=1,"},
     "11": {
-        "(25, 7.5) if full_profile": "(5, 7.5) if full_profile",
-        "(512, 2, 4) if full_profile": "(64, 32, 4) if full_profile",
+        "(20, 7.5) if full_profile": "(5, 7.5) if full_profile",
+        "(512, 4, 1) if full_profile": "(64, 32, 1) if full_profile",
     },
 }
 
