@@ -42,6 +42,10 @@ FETCHED = {
     "11": {STABLE_DIFFUSION: _PIPELINE_FILES},
 }
 
+# Chapters that compute in the device's number format: they call ``fit``, or load weights in it. The others of the lane
+# compute in float32 wherever they run: 02 looks at files, 04 multiplies matrices of its own and counts bytes.
+IN_THE_DEVICES_FORMAT = ("03", "05", "06", "07", "09", "11")
+
 # Loops that take minutes however small the stand-ins are, and what stands there instead. Chapter 03 trains two models
 # of its own, 06 an adapter for each of three forms, 11 on 512 x 512 pixels, and it draws hundreds of pictures.
 SHORTENED = {

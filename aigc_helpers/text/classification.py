@@ -60,8 +60,9 @@ def predict_logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, t
         >>> predict_logits(model, AutoTokenizer.from_pretrained(bert), ["A wonderful film.", "A bore.", "So-so."]).shape
         torch.Size([3, 2])
     """
-    device = current_profile().device
-    model.to(device)
+    if next(model.parameters()).device.type != current_profile().device:
+        model.to(current_profile().device)
+    device = next(model.parameters()).device
     token_ids = [torch.tensor(ids) for ids in tokenizer(list(texts), truncation=True)["input_ids"]]
     by_length = sorted(range(len(texts)), key=lambda index: len(token_ids[index]))
     logits: dict[int, torch.Tensor] = {}
