@@ -16,8 +16,8 @@
 # | memory | 1.1 GB | settings for a T4 (15 GB); not measured yet |
 # | download | none once the workbook is set up | about 2.7 GB (half precision) |
 #
-# You need chapter 09 (what UNet, latents and guidance are) and the idea of LoRA from chapter 05, section 6. Numbers that
-# stand in the text were measured on the embedded profile; on the full one, read yours under the cells.
+# You need chapter 09 (what UNet, latents and guidance are) and the idea of LoRA from chapter 05, section 6. What the text
+# says of numbers and pictures was measured and seen on the embedded profile; on the full one, look at yours.
 
 # %% [markdown] lang="zh"
 # # 11 · 训练 SD LoRA
@@ -35,8 +35,8 @@
 # | 内存 | 1.1 GB | 按 T4（15 GB）设定，尚未测量 |
 # | 下载 | 装好本书之后不再需要 | 约 2.7 GB（半精度） |
 #
-# 需要第 09 章的基础（UNet、潜变量、引导是什么），以及第 05 章第 6 节讲的 LoRA。正文里的数字都是在 embedded 配置下测得的；
-# full 配置下，请看各单元格下面打印出来的数。
+# 需要第 09 章的基础（UNet、潜变量、引导是什么），以及第 05 章第 6 节讲的 LoRA。正文里的数字和对画的描述，都是在 embedded 配置下
+# 测得、看到的；full 配置下，请看你自己的输出。
 
 # %% tags=["setup"]
 
@@ -416,8 +416,8 @@ print("off sepia at step:", {step: round(off_sepia(p), 1) for step, p in seen_at
 # %%
 strip = {f"{watched[row]}, step {step}": pictures[row]
          for row in (0, 1) for step, pictures in seen_at.items()}  # fmt: skip
-alt_en = "Fox and pizza from the same seeds: bright at step 0, brown step by step."
-alt_zh = "同样种子画的狐狸和披萨：第 0 步色彩鲜艳，之后一步步变成棕色。"
+alt_en = "Fox and pizza from the same seeds, before the training and as it goes on."
+alt_zh = "同样种子画的狐狸和披萨：训练之前的，以及训练当中的。"
 show_pictures(strip, alt_en, alt_zh, columns=len(seen_at))
 figure, (losses, measure) = new_figure(width=9, columns=2)
 losses.plot(*result.curve("loss"), marker="")
@@ -425,8 +425,8 @@ losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
 measured_at, values = result.curve("off sepia")
 measure.plot([0, *measured_at], [off_sepia(seen_at[0]), *values])
 measure.set(xlabel="step", ylabel="off sepia (0 to 255)", ylim=(0, None))
-alt_en = "Left: the loss falls, then wavers. Right: the distance from sepia falls."
-alt_zh = "左：损失先降，随后上下抖动。右：与 sepia 的距离下降。"
+alt_en = "Left: the loss over the steps. Right: the distance from sepia over the steps."
+alt_zh = "左：损失随步数的变化。右：与 sepia 的距离随步数的变化。"
 show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
@@ -626,8 +626,8 @@ def paint_at(scale):
 scales = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 at_scale = {scale: paint_at(scale) for scale in scales}
 strip = {f"{watched[row]}, {s}": at_scale[s][row] for row in (0, 1) for s in scales}
-alt_en = "Fox and pizza at scales 0 to 1.5: from colour to brown, and at last overdone."
-alt_zh = "强度从 0 到 1.5 的狐狸和披萨：从彩色到棕色，最后过了头。"
+alt_en = "Fox and pizza at scales from 0 to 1.5."
+alt_zh = "强度从 0 到 1.5 的狐狸和披萨。"
 show_pictures(strip, alt_en, alt_zh, columns=len(scales))
 away = [off_sepia(at_scale[scale]) for scale in scales]
 expect_close(pixels_of(at_scale[0.0]), pixels_of(seen_at[0][:2]), near, "scale 0, base")
