@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import numpy
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from aigc_helpers.profile import Profile
 from aigc_helpers.text import LengthBatches
 
 PADDING = 0
@@ -88,18 +85,6 @@ def test_logits_come_back_in_the_order_of_the_texts(tiny_bert: torch.nn.Module) 
     alone = torch.cat([predict_logits(tiny_bert, NumberTokenizer(), [sentence]) for sentence in sentences])
     assert together.shape == (120, 2)
     assert torch.allclose(together, alone, atol=1e-5)
-
-
-def test_a_model_as_it_was_loaded_is_moved_to_the_profiles_device(
-    tiny_bert: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from aigc_helpers.text import predict_logits
-
-    monkeypatch.setattr("aigc_helpers.text.classification.current_profile", lambda: Profile("full", "meta", "float32"))
-    model = deepcopy(tiny_bert)
-    with pytest.raises(NotImplementedError, match="meta"):  # No numbers come back from there.
-        predict_logits(model, NumberTokenizer(), ["7 9 11"])
-    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 def test_without_class_numbers_the_labels_are_the_texts_and_padding_is_left_out() -> None:

@@ -216,8 +216,8 @@ def _significant(value: float) -> float:
 
 
 def fingerprint(chapter: Chapter) -> str:
-    """Return a hash of what a chapter computes on the embedded profile, where the ranges are measured: its code without
-    comments, prose, print, the ends of its ranges, and what only the full profile runs.
+    """Return a hash of what a chapter computes where its ranges are measured, on the embedded profile and the CPU: its
+    code without comments, prose, print, the ends of its ranges, and what only a GPU or the full profile is for.
 
     Another range, another line of print or another address of a helper needs no new run; another cell does.
     """
@@ -250,7 +250,17 @@ def _dump(value: Any) -> str:  # noqa: ANN401 - what a field of a syntax tree ho
 
 
 class _EmbeddedOnly(ast.NodeTransformer):
-    """Takes out what only the full profile runs: a chapter's ``full_profile`` is False wherever it decides."""
+    """Takes out what only a GPU or the full profile is for.
+
+    A chapter's ``full_profile`` is False wherever it decides, and ``….to(current_profile().device)`` moves nothing.
+    """
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        moves = isinstance(node.func, ast.Attribute) and node.func.attr == "to"
+        if moves and [ast.unparse(each) for each in node.args] == ["current_profile().device"] and not node.keywords:
+            return node.func.value
+        return node
 
     def visit_If(self, node: ast.If) -> Any:  # noqa: ANN401 - statements take a statement's place
         self.generic_visit(node)

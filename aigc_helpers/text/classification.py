@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from aigc_helpers.profile import current_profile
 from aigc_helpers.text.batches import TextBatch, pad_batch
 
 if TYPE_CHECKING:
@@ -49,8 +48,7 @@ def predict_classes(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, 
 def predict_logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> torch.Tensor:
     """Return the logits of each text, shape (texts, classes), float32 on the CPU, in the order of ``texts``.
 
-    Texts of like length go through the model together; longer ones than the model takes are truncated. The model is
-    moved to the profile's device, as ``fit`` moves it: loaded, it is on the CPU, where a thousand texts take minutes.
+    Texts of like length go through the model together; longer ones than the model takes are truncated.
 
     Example:
         >>> from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -60,8 +58,6 @@ def predict_logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, t
         >>> predict_logits(model, AutoTokenizer.from_pretrained(bert), ["A wonderful film.", "A bore.", "So-so."]).shape
         torch.Size([3, 2])
     """
-    if next(model.parameters()).device.type != current_profile().device:
-        model.to(current_profile().device)
     device = next(model.parameters()).device
     token_ids = [torch.tensor(ids) for ids in tokenizer(list(texts), truncation=True)["input_ids"]]
     by_length = sorted(range(len(texts)), key=lambda index: len(token_ids[index]))

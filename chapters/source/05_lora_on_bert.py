@@ -139,6 +139,7 @@ expect(real / (len(token_ids) * longest), 0.2, 0.5, "all padded to the longest")
 # **先猜一猜：** 头是随机的，准确率会是多少？
 
 # %% tags=["nbval-check-output"]
+from aigc_helpers.profile import current_profile
 from aigc_helpers.text import predict_classes, predict_logits
 
 
@@ -146,7 +147,9 @@ def new_bert():
     set_seed(0)  # The same random head every time.
     names = {0: "negative", 1: "positive"}
     options = {"id2label": names, "use_safetensors": True}
-    return AutoModelForSequenceClassification.from_pretrained(bert_path, **options)
+    return AutoModelForSequenceClassification.from_pretrained(bert_path, **options).to(
+        current_profile().device
+    )
 
 
 untrained = new_bert()
@@ -219,7 +222,6 @@ expect_equal(
 
 # %%
 from aigc_helpers import FitSettings, fit
-from aigc_helpers.profile import current_profile
 from aigc_helpers.text import classification_loss
 
 full_profile = current_profile().name == "full"
