@@ -682,7 +682,7 @@ with models["tuned"].disable_adapter():
 expect_equal(switched_off == by_greedy, True, "adapter off: the base again")
 
 # %% [markdown] lang="en"
-# Prices alone cost the old domain: asked for a quantity (or for German), that adapter writes capitals, for in its training
+# Prices alone cost the old domain: asked for a quantity, the embedded model's adapter writes capitals, for in its training
 # nothing else was ever right. With rehearsal little of it is lost: the lines above say how many points of BLEU, and on another machine that
 # comes out a few points higher or lower.
 #
@@ -701,7 +701,7 @@ expect_equal(switched_off == by_greedy, True, "adapter off: the base again")
 # **Predict:** are the wrong ones against the rules of writing, or proper amounts that are not the right ones? Which is worse?
 
 # %% [markdown] lang="zh"
-# 只学金额，赔上了旧领域：问它数量（或者要它写德语），它也写大写，因为训练时从来只有大写才对。边学边复习，旧领域就丢得很少：掉了几点 BLEU，看上面打印的数；
+# 只学金额，赔上了旧领域：embedded 模型的适配器，问它数量，它也写大写，因为训练时从来只有大写才对。边学边复习，旧领域就丢得很少：掉了几点 BLEU，看上面打印的数；
 # 换一台机器，会有几个点的出入。
 #
 # 复习让金额付出了多少代价？两个适配器的步数一样，可是边学边复习的那个，读到的有一部分是旧样本，每条金额见的次数就少了。
