@@ -93,6 +93,7 @@ expect_equal(len(set(train["text"]) & set(test["text"])), 0, "snippets in both")
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
 from aigc_helpers import install
+from aigc_helpers.profile import current_profile
 
 bert_path = install("bert")
 tokenizer = AutoTokenizer.from_pretrained(bert_path)
@@ -139,7 +140,6 @@ expect(real / (len(token_ids) * longest), 0.2, 0.5, "all padded to the longest")
 # **先猜一猜：** 头是随机的，准确率会是多少？
 
 # %% tags=["nbval-check-output"]
-from aigc_helpers.profile import current_profile
 from aigc_helpers.text import predict_classes, predict_logits
 
 
@@ -155,10 +155,11 @@ def new_bert():
 untrained = new_bert()
 width = untrained.config.hidden_size
 expect_equal(tuple(untrained.classifier.weight.shape), (2, width), "head: (classes, width)")
-print(f"{sum(parameter.numel() for parameter in untrained.parameters()):,} parameters")
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.metrics import F1, Accuracy
+
+print(f"{sum(parameter.numel() for parameter in untrained.parameters()):,} parameters")
 
 
 def predict(model):

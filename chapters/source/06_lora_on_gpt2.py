@@ -596,8 +596,6 @@ shares.set_yticks(range(len(labels)), labels)
 shares.set_xlabel("form of the text")
 alt_en = "Left: base at 0, adapters above 0.8. Right: each writes its own form only."
 alt_zh = "左：基座为 0，三个适配器都在 0.8 以上。右：每个适配器只写自己的词牌。"
-if full_profile:
-    alt_en, alt_zh = "Shares in form, by adapter.", "每个适配器合格式的比例。"
 show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"

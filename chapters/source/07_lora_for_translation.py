@@ -230,6 +230,8 @@ by_greedy = translate(base, old_test)
 by_beam = translate(base, old_test, num_beams=4)
 differ = sum(one != other for one, other in zip(by_greedy, by_beam, strict=True))
 expect(differ / len(old_test), 0, 0.1, "greedy and beam differ, share")
+pinyin = {"公": "gong", "斤": "jin", "大": "da", "米": "mi"}  # figures have no Chinese font
+inputs = tokenize([PREFIXES["zh"] + "25 kilograms of rice"])
 
 # %% [markdown] lang="en"
 # A model that is sure of itself has nothing to search for. Beam search pays for longer, freer texts, such as t5-small's
@@ -244,16 +246,12 @@ expect(differ / len(old_test), 0, 0.1, "greedy and beam differ, share")
 # 解码器在看哪里？下面是最后一层的交叉注意力，写出的每个 token 占一行：
 
 # %%
-pinyin = {"公": "gong", "斤": "jin", "大": "da", "米": "mi"}  # figures have no Chinese font
-inputs = tokenize([PREFIXES["zh"] + "25 kilograms of rice"])
 written = base.generate(**inputs, max_new_tokens=20)
 with torch.no_grad():
     output = base(**inputs, decoder_input_ids=written[:, :-1], output_attentions=True)
 weights = output.cross_attentions[-1][0].mean(0).cpu()  # mean over the heads
 rows = tokenizer.convert_ids_to_tokens(written[0, 1:])
 columns = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-
-# %%
 figure, (axes,) = new_figure(width=8, height=0.4 * len(rows) + 1.4)
 draw_matrix(axes, weights.tolist(), ".1f")
 axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
