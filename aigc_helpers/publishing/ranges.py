@@ -257,10 +257,8 @@ class _EmbeddedOnly(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
-        moves = isinstance(node.func, ast.Attribute) and node.func.attr == "to"
-        if moves and [ast.unparse(each) for each in node.args] == ["current_profile().device"] and not node.keywords:
-            return node.func.value
-        return node
+        moves = not node.keywords and [ast.unparse(each) for each in node.args] == ["current_profile().device"]
+        return node.func.value if moves and isinstance(node.func, ast.Attribute) and node.func.attr == "to" else node
 
     def visit_If(self, node: ast.If) -> Any:  # noqa: ANN401 - statements take a statement's place
         self.generic_visit(node)
