@@ -46,14 +46,22 @@ FETCHED = {
     "11": {STABLE_DIFFUSION: _PIPELINE_FILES},
 }
 
+# Chapters that compute in the device's number format: they call ``fit``, or load weights in it. The others of the lane
+# compute in float32 wherever they run: 02 looks at files, 04 multiplies matrices of its own and counts bytes.
+IN_THE_DEVICES_FORMAT = ("03", "05", "06", "07", "09", "11")
+
 # Loops that take minutes however small the stand-ins are, and what stands there instead. Chapter 03 trains two models
-# of its own, 06 an adapter for each of three forms, 11 on 512 x 512 pixels, and it draws hundreds of pictures.
+# of its own, 06 an adapter for each of three forms, 07 four, 11 on 512 x 512 pixels, and it draws a hundred pictures.
 SHORTENED = {
     "03": {"steps = 1500 if full_profile": "steps = 20 if full_profile"},
-    "06": {"FitSettings(epochs=4,": "FitSettings(epochs=1,"},
+    "06": {"FitSettings(epochs=4,": "FitSettings(epochs=0.3,", "write(model, count=200,": "write(model, count=20,"},
+    "07": {"epochs=4, with": "epochs=0.3, with", "(new_train, 4 * len(mixed)": "(new_train, 0.3 * len(mixed)"},
     "11": {
-        "(25, 7.5) if full_profile": "(5, 7.5) if full_profile",
-        "(512, 2, 4) if full_profile": "(64, 32, 4) if full_profile",
+        "(20, 7.5) if full_profile": "(3, 7.5) if full_profile",
+        "(512, 4, 1) if full_profile": "(64, 4, 1) if full_profile",
+        "(prompts[:2], 75) if full_profile": "(prompts[:2], 5) if full_profile",
+        "settings_for(150, batches": "settings_for(10, batches",
+        "settings_for(80, batches": "settings_for(5, batches",
     },
 }
 

@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"compat"},
     "evaluation": {"compat", "images", "lora", "metrics", "store", "text"},
     "generation": {"images", "text"},
-    "notebook": {"colab", "figures", "versions"},
+    "notebook": {"colab", "figures", "store", "versions"},
     "panels": {
         "evaluation",
         "figures",

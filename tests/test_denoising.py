@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from aigc_helpers.images import LatentBatches, denoising_loss
+from aigc_helpers.images import LatentBatches, denoising_loss, encode_pictures
 
 PICTURES, LANGUAGES, TOKENS, WIDTH = 50, 2, 3, 4
 EMPTY = torch.full((TOKENS, WIDTH), -1.0)
@@ -50,6 +51,32 @@ def test_captions_are_left_out_as_often_as_asked_and_not_lost(share: float) -> N
     assert empty.float().mean().item() == pytest.approx(share, abs=0.05)
     # The captions themselves are as they were: a batch is a copy.
     assert (batches.captions >= 0).all()
+
+
+class Encoder(torch.nn.Module):
+    """Stands in for an autoencoder: its latents are every eighth pixel; remembers how many it got at once."""
+
+    config: ClassVar[dict[str, float]] = {"scaling_factor": 2.0}
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones((), dtype=dtype))
+        self.counts: list[int] = []
+
+    def encode(self, pixels: torch.Tensor) -> SimpleNamespace:
+        self.counts.append(len(pixels))
+        return SimpleNamespace(latent_dist=SimpleNamespace(mean=pixels[:, :, ::8, ::8] * self.weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(("side", "at_once"), [(64, 128), (512, 4)])
+def test_pictures_are_encoded_in_the_models_format_and_as_many_at_once_as_fit(
+    dtype: torch.dtype, side: int, at_once: int
+) -> None:
+    encoder, pixels = Encoder(dtype), torch.rand(at_once + 1, 1, side, side)
+    latents = encode_pictures(encoder, pixels)
+    assert encoder.counts == [at_once, 1]
+    assert torch.equal(latents, 2 * pixels[:, :, ::8, ::8].to(dtype).float())
 
 
 class Guess(torch.nn.Module):

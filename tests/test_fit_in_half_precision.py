@@ -1,16 +1,22 @@
-"""A half-precision run draws while it trains, and leaves the model with the forward that it came with."""
+"""A half-precision run draws while it trains, leaves the model with the forward that it came with, and in float16 goes
+on after a step whose gradient overflowed.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
-from tiny_training import SETTINGS, TinyBatches, tiny_loss, tiny_model
+from tiny_training import SETTINGS, TinyBatches, tiny_loss, tiny_model, train_tiny
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
 from aigc_helpers.images import LatentBatches, denoising_loss, draw_many
@@ -112,3 +118,47 @@ def test_a_training_step_computes_in_half_precision() -> None:
     fit(model, TinyBatches(), tiny_loss, SETTINGS)
     assert computed == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+class OnAnOlderGpu(Accelerator):
+    """Computes in float16 with scaled gradients, as on a T4. torch does so on the CPU, too; Accelerate does not."""
+
+    scalers: ClassVar[list[torch.amp.GradScaler]] = []
+
+    def __init__(self, **settings: Any) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        super().__init__(**settings | {"mixed_precision": "bf16"})
+        self.state._mixed_precision = "fp16"
+        self.scaler = torch.amp.GradScaler("cpu")
+        self.scalers.append(self.scaler)
+
+
+@pytest.fixture
+def float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aigc_helpers.training.loop.current_profile", lambda: Profile("full", "cpu", "float16"))
+    monkeypatch.setattr("aigc_helpers.training.loop.Accelerator", OnAnOlderGpu)
+
+
+def test_a_run_in_float16_goes_on_after_steps_that_overflow(float16: None) -> None:
+    model = tiny_model()
+    computed: set[torch.dtype] = set()
+    model[3].register_forward_hook(lambda _module, _inputs, output: computed.add(output.dtype))
+    # At first the scaler multiplies by 65,536, which is more than float16 holds.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns where a schedule goes on without the optimizer.
+        result = fit(model, TinyBatches(), lambda model, batch: 100 * tiny_loss(model, batch), SETTINGS)
+    losses = result.curve("loss")[1]
+    assert computed == {torch.float16}
+    assert OnAnOlderGpu.scalers[-1].get_scale() < 65_536
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_a_run_in_float16_resumes_with_the_scale_that_it_had(float16: None, tmp_path: Path) -> None:
+    undisturbed, _ = train_tiny(tmp_path)
+    scale = OnAnOlderGpu.scalers[-1].get_scale()
+    _, newest = sorted(tmp_path.glob("checkpoint-*"))
+    newest.unlink()
+    resumed, _ = train_tiny(tmp_path)
+    assert torch.equal(resumed[3].weight, undisturbed[3].weight)
+    assert OnAnOlderGpu.scalers[-1].get_scale() == scale

@@ -40,6 +40,14 @@ def test_fewer_texts_are_the_first_of_more(profile: str) -> None:
     assert load_known_texts(3) == load_known_texts(5)[:3]
 
 
+@pytest.mark.parametrize("asked", ["embedded", "full"])
+def test_a_profile_that_is_named_counts_and_not_the_one_in_force(profile: str, asked: str) -> None:
+    form = load_forms(20, asked)[0]
+    assert form.name == {"embedded": "浣溪沙", "full": "3-words"}[asked]
+    assert all(map(form.keeps, form.train))
+    assert load_known_texts(1, asked)[0].isascii() == (asked == "full")
+
+
 def test_lines_of_verse_are_counted_in_characters() -> None:
     assert line_lengths("春眠不觉晓，处处闻啼鸟。") == "5-5"
     assert in_lines("春眠不觉晓，处处闻啼鸟。") == "春眠不觉晓，\n处处闻啼鸟。"

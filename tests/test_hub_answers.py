@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import HfApi
 from loopback_hub import COMMIT, LoopbackHub
 from safetensors.numpy import save
 
 from aigc_helpers.cli import main
 from aigc_helpers.notebook.loopback_server import Answer, LoopbackServer, Request
+from aigc_helpers.store import refusal_under
 
 BERT = save({"encoder.layer.0.attention.self.query.weight": np.zeros((8, 8), np.float32)})
 REPOSITORY = {"config.json": b'{"model_type": "bert"}', "model.safetensors": BERT}
@@ -173,6 +175,30 @@ def test_a_gated_repository_names_the_page_to_accept(
     with Pretender(lambda _: Answer(status=status, headers={"X-Error-Code": "GatedRepo"})) as server:
         message = refusal(server, monkeypatch, capsys)
     assert f"it is gated ({status}). Accept its licence at {server.address}/someone/tiny" in message
+
+
+@pytest.mark.parametrize("name", ["someone/tiny", "tiny"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_another_library_makes_of_a_refusal_is_told_with_what_to_do(
+    name: str, wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "none")
+    with Pretender(lambda _: Answer(), INFO) as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+        monkeypatch.setattr(server, "answer", lambda _: Answer(status=401, headers={"X-Error-Code": "GatedRepo"}))
+        with pytest.raises(OSError) as raised:
+            try:
+                HfApi(endpoint=server.address).model_info(name)
+            except OSError:
+                if wrapped:
+                    raise OSError("cannot load the model") from None
+                raise
+    page = f"{server.address}/{name}"
+    assert refusal_under(raised.value) == (
+        f"the hub did not give {name}: it is gated (401). Accept its licence at {page}, and sign in: hf auth login, or "
+        "HF_TOKEN"
+    )
 
 
 def test_an_endpoint_without_its_scheme_is_told(

@@ -176,6 +176,32 @@ def test_another_range_print_or_address_needs_no_new_run_and_another_cell_does(t
     assert fingerprint(read_chapter(path)) != first
 
 
+@pytest.mark.parametrize(
+    ("line", "on_embedded"),
+    [
+        ("rate = 2.0 if full_profile else 1.0", "rate = 1.0"),
+        ("rate = 1.0 if not full_profile else 2.0", "rate = 1.0"),
+        ("if full_profile:\n    rate = 2.0", ""),
+        ("if full_profile:\n    rate = 2.0\nelse:\n    rate = 1.0\n    more = 2", "rate = 1.0\nmore = 2"),
+        ("if not full_profile and weight > 1:\n    rate = 1.0", "if weight > 1:\n    rate = 1.0"),
+        ("small = full_profile or weight < 1 or weight > 3", "small = weight < 1 or weight > 3"),
+        ("seen = weight.to(current_profile().device)", "seen = weight"),
+        ("if weight > 1 and full_profile:\n    rate = 2.0", "if weight > 1 and full_profile:\n    rate = 3.0"),
+    ],
+)
+def test_what_only_the_full_profile_runs_needs_no_new_run(tmp_path: Path, line: str, on_embedded: str):
+    path = chapter_with(tmp_path, 4.7, 5.3) / "source" / f"{NAME}.py"
+    source = path.read_text()
+
+    def fingerprint_with(line: str) -> str:
+        path.write_text(source.replace("for _ in range(3):", f"{line}\nfor _ in range(3):"))
+        return fingerprint(read_chapter(path))
+
+    assert fingerprint_with(line) == fingerprint_with(on_embedded)
+    other = line.replace("full_profile", "other").replace("().device", "().dtype")
+    assert fingerprint_with(other) != fingerprint_with(on_embedded)
+
+
 def test_the_stored_runs_are_those_of_the_code_on_every_python(tmp_path: Path):
     # Code whose syntax tree looks otherwise on 3.11, 3.12 and 3.13; the hash is what 3.11's ast.dump gave.
     code = """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LatentBatch = dict[str, torch.Tensor]
 
 _ENCODED_AT_ONCE = 128
+_PIXELS_AT_ONCE = 2**20  # Four pictures of 512 x 512: the encoder's activations are what fills a GPU.
 _SNR_LIMIT = 5.0
 
 
@@ -23,7 +24,8 @@ _SNR_LIMIT = 5.0
 def encode_pictures(autoencoder: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """Return the latents of pictures × 3 × height × width (-1 to 1), scaled to unit variance, on the CPU.
 
-    The mean of the posterior is taken, so that the same picture always has the same latents.
+    They are computed in the autoencoder's number format, many at once, and returned in float32. The mean of the
+    posterior is taken, so that the same picture always has the same latents.
 
     Example:
         >>> from aigc_helpers.images import load_emoji, load_pipeline, to_pixels
@@ -31,8 +33,9 @@ def encode_pictures(autoencoder: AutoencoderKL, pixels: torch.Tensor) -> torch.T
         >>> encode_pictures(load_pipeline().vae, to_pixels(tiger.picture(0, "noto", "blue")[None])).shape
         torch.Size([1, 16, 8, 8])
     """
-    device = next(autoencoder.parameters()).device
-    parts = [autoencoder.encode(part.to(device)).latent_dist.mean.cpu() for part in pixels.split(_ENCODED_AT_ONCE)]
+    weight = next(autoencoder.parameters())
+    at_once = max(1, min(_ENCODED_AT_ONCE, _PIXELS_AT_ONCE // pixels[0, 0].numel()))
+    parts = [autoencoder.encode(part.to(weight)).latent_dist.mean.float().cpu() for part in pixels.split(at_once)]
     return torch.cat(parts) * autoencoder.config["scaling_factor"]
 
 

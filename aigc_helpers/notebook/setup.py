@@ -9,11 +9,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from aigc_helpers.colab import advice, hide_old_torchao, let_other_processes_find_the_book, on_colab
 from aigc_helpers.errors import ReaderError
 from aigc_helpers.project import read_project
 from aigc_helpers.versions import satisfies
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 # Read once, when the libraries are imported; whoever has set one already keeps it. The hub's progress bars stay on:
 # on the full profile a chapter downloads hundreds of megabytes, and a silent cell looks like a broken one.
@@ -50,6 +55,7 @@ def prepare() -> None:
         let_other_processes_find_the_book()
     hide_old_torchao()
     quieten()
+    explain_refusals()
 
     from aigc_helpers.profile import ENVIRONMENT_VARIABLE, choose_profile
 
@@ -90,6 +96,33 @@ def quieten() -> None:
     enable_progress_bars()
     # One library using another's old names is for their authors to mend.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|diffusers)\.")
+
+
+def explain_refusals() -> None:
+    """Have a cell that the model hub turns away end in what to accept and how to sign in, whoever asked the hub.
+
+    Outside of a notebook there is nothing to do.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.set_custom_exc((OSError,), _show_with_reason)
+
+
+def _show_with_reason(
+    shell: InteractiveShell,
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType | None,
+    tb_offset: int | None = None,
+) -> None:
+    from aigc_helpers.store import refusal_under
+
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    reason = refusal_under(error)
+    if reason:
+        print(f"{reason}. Then run this cell again. / 请照上面的网址接受许可或登录，再运行本单元格。")
 
 
 def missing_requirements() -> list[str]:

@@ -218,14 +218,15 @@ def _significant(value: float) -> float:
 
 
 def fingerprint(chapter: Chapter) -> str:
-    """Return a hash of what a chapter computes: its code without comments, prose, print, and the ends of its ranges.
+    """Return a hash of what a chapter computes where its ranges are measured, on the embedded profile and the CPU: its
+    code without comments, prose, print, the ends of its ranges, and what only a GPU or the full profile is for.
 
     Another range, another line of print or another address of a helper needs no new run; another cell does.
     """
     digest = hashlib.sha256()
     for cell in chapter.code_cells:
         if not {"setup", "panel", "exercise"} & set(cell.tags):
-            computed = _WithoutShow().visit(_parsed(cell.source))
+            computed = _WithoutShow().visit(_EmbeddedOnly().visit(_parsed(cell.source)))
             digest.update("".join(map(_dump, computed.body)).encode())
     return digest.hexdigest()[:16]
 
@@ -248,6 +249,45 @@ def _dump(value: Any) -> str:  # noqa: ANN401 - what a field of a syntax tree ho
         if (each is not None or getattr(type(value), name, ...) is not None) and (name != "type_params" or each)
     ]
     return f"{type(value).__name__}({', '.join(fields)})"
+
+
+class _EmbeddedOnly(ast.NodeTransformer):
+    """Takes out what only a GPU or the full profile is for.
+
+    A chapter's ``full_profile`` is False wherever it decides, and ``….to(current_profile().device)`` moves nothing.
+    """
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        moves = not node.keywords and [ast.unparse(each) for each in node.args] == ["current_profile().device"]
+        return node.func.value if moves and isinstance(node.func, ast.Attribute) and node.func.attr == "to" else node
+
+    def visit_If(self, node: ast.If) -> Any:  # noqa: ANN401 - statements take a statement's place
+        self.generic_visit(node)
+        known = _known(node.test)
+        return node if known is None else node.body if known else node.orelse
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        self.generic_visit(node)
+        known = _known(node.test)
+        return node if known is None else node.body if known else node.orelse
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        self.generic_visit(node)
+        changes_nothing = isinstance(node.op, ast.And)  # True beside "and", False beside "or"
+        kept = [value for value in node.values if _known(value) is not changes_nothing]
+        return ast.BoolOp(node.op, kept) if len(kept) > 1 else (kept or node.values)[0]
+
+
+def _known(test: ast.expr) -> bool | None:
+    """Return what a test of the profile is on the embedded one; None where it depends on anything else."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        operand = _known(test.operand)
+        return None if operand is None else not operand
+    if isinstance(test, ast.BoolOp):
+        decides = isinstance(test.op, ast.Or)
+        return decides if decides in map(_known, test.values) else None
+    return False if isinstance(test, ast.Name) and test.id == "full_profile" else None
 
 
 class _WithoutShow(ast.NodeTransformer):

@@ -17,6 +17,9 @@ from aigc_helpers.store.catalog import (
 from aigc_helpers.store.http_faults import (
     without_secrets as without_secrets,
 )
+from aigc_helpers.store.hub import (
+    refusal_under as refusal_under,
+)
 from aigc_helpers.store.inspecting import (
     inspect as inspect,
 )

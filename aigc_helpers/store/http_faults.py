@@ -88,7 +88,7 @@ def connection_fault(url: str, error: BaseException, *, kept: bool = True) -> Do
     """
     host, names = _host(url), _names_of(error)
     next_time = _KEPT if kept else "It lets no download go on, so the next try begins anew"
-    if any(words in str(each) for words in _NO_SOCKS for each in _all_of(error)):
+    if any(words in str(each) for words in _NO_SOCKS for each in errors_under(error)):
         return DownloadError(
             "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names a SOCKS proxy, and the packages for one are not installed. "
             "Run: pip install PySocks socksio. Or name a proxy that begins with http://"
@@ -129,7 +129,7 @@ def _host(url: str) -> str:
 
 def _certificate_fault(error: BaseException) -> str:
     """Return what the system says of a certificate; what the libraries make of it has the address in full."""
-    of_the_system = [each for each in _all_of(error) if type(each).__module__ == "ssl"]
+    of_the_system = [each for each in errors_under(error) if type(each).__module__ == "ssl"]
     return without_secrets(str(of_the_system[-1])[:200]) if of_the_system else "its certificate was not accepted"
 
 
@@ -139,10 +139,11 @@ def _names_of(error: BaseException) -> set[str]:
     Names, because the libraries agree on them and on nothing else: each wraps the errors of the one below, down to the
     system's; some as the cause, some as an argument or "reason".
     """
-    return {kind.__name__ for each in _all_of(error) for kind in type(each).__mro__}
+    return {kind.__name__ for each in errors_under(error) for kind in type(each).__mro__}
 
 
-def _all_of(error: BaseException) -> list[BaseException]:
+def errors_under(error: BaseException) -> list[BaseException]:
+    """Return an error and those it came from, whether as cause, context, reason or argument."""
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:

@@ -9,9 +9,11 @@ sentence.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import (
     constants,
@@ -34,12 +36,20 @@ from aigc_helpers.errors import first_line
 from aigc_helpers.files import sha256_of, writing_errors_explained
 from aigc_helpers.formats import check_name
 from aigc_helpers.store.catalog import SourceError
-from aigc_helpers.store.http_faults import DownloadError, connection_fault, shown, status_fault, without_secrets
+from aigc_helpers.store.http_faults import (
+    DownloadError,
+    connection_fault,
+    errors_under,
+    shown,
+    status_fault,
+    without_secrets,
+)
 from aigc_helpers.store.hub_listing import HubFile, Listing, RefusedError, read_listing
 from aigc_helpers.store.transfer import download
 
 # The root of what a request raises that got no answer: httpx's or httpx2's, by huggingface_hub's version.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+_REPOSITORY = re.compile(r"(?:/api/models)?/(.+?)(?:/(?:resolve|revision|tree)/.*)?")  # In the path of a request.
 _NO_HUB = (FileMetadataError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -172,6 +182,26 @@ def _fault(repository: str, error: BaseException) -> str:
             "in a browser: a network may ask you to sign in first. HF_ENDPOINT may name no hub"
         )
     return str(connection_fault(constants.ENDPOINT, error))
+
+
+def refusal_under(error: BaseException) -> str | None:
+    """Return why the hub turned away whoever asked, and what to do about it, from what another library made of it.
+
+    transformers and diffusers raise an ``OSError`` of their own, which says neither what to accept nor how to sign in.
+    None if the error has another cause.
+
+    Example:
+        >>> refusal_under(OSError("the disk is full")) is None
+        True
+    """
+    for each in errors_under(error):
+        if isinstance(each, HfHubHTTPError) and each.response.status_code in (401, 403):
+            path = unquote(urlsplit(str(each.response.url)).path).removeprefix(urlsplit(constants.ENDPOINT).path)
+            found = _REPOSITORY.fullmatch(path)
+            repository = found[1] if found else path
+            reason = _refusal(repository, each.response.status_code, each.response.headers)
+            return f"the hub did not give {repository}: {reason}"
+    return None
 
 
 def _refusal(repository: str, status: int, headers: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aigc_helpers.profile import current_profile
+from aigc_helpers.profile import check_profile, current_profile
 from aigc_helpers.text import poems
 from aigc_helpers.text.poems import load_poems, run_on
 from aigc_helpers.text.reviews import load_reviews
@@ -42,26 +42,32 @@ class Form:
     keeps: Callable[[str], bool] = field(repr=False)
 
 
-def load_forms(most: int = 500) -> list[Form]:
-    """Return three forms of the profile in force, with at most ``most`` training texts each.
+def load_forms(most: int = 500, profile: str | None = None) -> list[Form]:
+    """Return three forms of the profile, by default the one in force, with at most ``most`` training texts each.
+
+    Raises:
+        UnknownNameError: there is no such profile.
 
     Example:
         >>> [(form.rule, len(form.train)) for form in load_forms(most=100)][0]
         ('7-7-7-7-7-7', 100)
     """
-    if current_profile().name == "full":
+    if _is_full(profile):
         return [_words_form(words, most) for words in _WORDS_PER_LINE]
     return [_tune_form(tune, label, most) for tune, label in _TUNES.items()]
 
 
-def load_known_texts(most: int = 200) -> list[str]:
-    """Return at most ``most`` test texts of the kind that the base has read: Tang poems, or plain English prose.
+def load_known_texts(most: int = 200, profile: str | None = None) -> list[str]:
+    """Return at most ``most`` test texts of the kind that the profile's base has read: Tang poems, or English prose.
+
+    Raises:
+        UnknownNameError: there is no such profile.
 
     Example:
         >>> len(load_known_texts(most=50))
         50
     """
-    if current_profile().name == "full":
+    if _is_full(profile):
         return load_reviews("test")["text"].head(most).tolist()
     tang = load_poems("tang", "test")
     texts = [run_on(text) for text in tang[tang["regular"]]["text"]]
@@ -77,9 +83,7 @@ def line_lengths(text: str) -> str:
         >>> line_lengths("春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。")
         '5-5-5-5'
     """
-    if current_profile().name == "full":
-        return "-".join(str(len(line.split())) for line in text.strip().splitlines())
-    return poems.poem_line_lengths(text)
+    return _words_of_lines(text) if _is_full() else poems.poem_line_lengths(text)
 
 
 def in_lines(text: str) -> str:
@@ -90,9 +94,12 @@ def in_lines(text: str) -> str:
         春眠不觉晓，
         处处闻啼鸟。
     """
-    if current_profile().name == "full":
-        return text.strip()
-    return poems.in_lines(text)
+    return text.strip() if _is_full() else poems.in_lines(text)
+
+
+def _is_full(profile: str | None = None) -> bool:
+    check_profile(profile)
+    return (profile or current_profile().name) == "full"
 
 
 def _tune_form(tune: str, label: str, most: int) -> Form:
@@ -103,12 +110,12 @@ def _tune_form(tune: str, label: str, most: int) -> Form:
         table = table[table["regular"] & (table["form"] == tune)]
         rule = table["line_lengths"].iloc[0]
         texts[split] = [run_on(text) for text in table["text"].head(most)]
-    return Form(tune, label, rule, texts["train"], texts["test"], lambda text: line_lengths(text) == rule)
+    return Form(tune, label, rule, texts["train"], texts["test"], lambda text: poems.poem_line_lengths(text) == rule)
 
 
 def _words_form(words: int, most: int) -> Form:
     def keeps(text: str) -> bool:
-        lengths = line_lengths(text).split("-")
+        lengths = _words_of_lines(text).split("-")
         return len(lengths) >= _FEWEST_LINES and set(lengths) == {str(words)}
 
     train, test = (
@@ -116,6 +123,10 @@ def _words_form(words: int, most: int) -> Form:
         for split in ("train", "test")
     )
     return Form(f"{words}-words", f"{words} words a line", f"{words}-" * _FEWEST_LINES + "…", train, test, keeps)
+
+
+def _words_of_lines(text: str) -> str:
+    return "-".join(str(len(line.split())) for line in text.strip().splitlines())
 
 
 def _break_into_lines(text: str, words: int) -> str:

@@ -328,7 +328,8 @@ class _Run(Generic[Batch]):
                 losses.append(self._forward_and_backward(self._batch(part)))
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
-        self.scheduler.step()
+        if not self.optimizer.step_was_skipped:  # In float16 a gradient may overflow; the scaler then lets the step be.
+            self.scheduler.step()
         self.optimizer.zero_grad()
         self.step += 1
         self._unlogged.append((self.step, torch.stack(losses).mean(), learning_rate))

@@ -41,7 +41,7 @@
 # %% [markdown] lang="en"
 # ## 1 · Why a low rank
 #
-# Chapter 05 fine-tuned all weights of BERT on 2,000 film reviews. Each weight matrix W₀ became W₀ + ΔW. LoRA bets that
+# Chapter 05 fine-tuned all weights of a BERT on 2,000 film reviews. Each weight matrix W₀ became W₀ + ΔW. LoRA bets that
 # ΔW needs few directions. A matrix's [singular values](GLOSSARY.md#singular-values) σ₁ ≥ σ₂ ≥ … say how much it does in
 # each direction, and of all matrices of [rank](GLOSSARY.md#rank) r the nearest one keeps just the first r of them. What share
 # of the squared length that is:
@@ -49,7 +49,8 @@
 # $$E(r) = \frac{\sigma_1^2 + \dots + \sigma_r^2}{\sigma_1^2 + \dots + \sigma_{\min(d,k)}^2},\qquad
 # \Delta W \in \mathbb{R}^{d \times k}$$
 #
-# `aigc pretrain film-update` ran that fine-tuning again and stored the singular values of each `query` and `value`.
+# `aigc pretrain film-update` ran that fine-tuning again on all-MiniLM-L6-v2 and stored the singular values of each `query`
+# and `value`. Such stored results are that model's on either profile, and so are the numbers in the text.
 #
 # **Predict:** a ΔW has 384 × 384 numbers, hence 384 singular values. What share do the first 8 hold? And what share in a
 # matrix of random numbers?
@@ -64,7 +65,8 @@
 # $$E(r) = \frac{\sigma_1^2 + \dots + \sigma_r^2}{\sigma_1^2 + \dots + \sigma_{\min(d,k)}^2},\qquad
 # \Delta W \in \mathbb{R}^{d \times k}$$
 #
-# `aigc pretrain film-update` 重跑了那次微调，把每个 `query` 和 `value` 的奇异值存了下来。
+# `aigc pretrain film-update` 在 all-MiniLM-L6-v2 上重跑了那次微调，把每个 `query` 和 `value` 的奇异值存了下来。
+# 这类存好的结果，以及正文里的数字，在两种配置下都是这个模型的。
 #
 # **先猜一猜：** 一个 ΔW 有 384 × 384 个数，也就有 384 个奇异值。前 8 个占多大比例？换成随机数矩阵呢？
 
@@ -658,7 +660,7 @@ alt_en = "LoRA keeps weights and most activations; gradients and AdamW all but v
 show(figure, alt_en, "LoRA 的权重照旧，激活值还剩大半；梯度和 AdamW 的状态几乎没有了。")
 
 # %% [markdown] lang="en"
-# Compare the totals in the figure: about two thirds are saved here. Gradients and optimizer shrink by a factor of 300, as
+# Compare the totals in the figure: about two thirds are saved. Gradients and optimizer shrink by a factor of 300 or more, as
 # the articles say. The weights stay, and of the activations two thirds stay: with long texts or large batches they are what
 # fills a GPU, and gradient checkpointing, not LoRA, is the remedy. For the weights the remedy is quantisation (section 9).
 #
@@ -671,7 +673,7 @@ show(figure, alt_en, "LoRA 的权重照旧，激活值还剩大半；梯度和 A
 # update is lost in rounding?
 
 # %% [markdown] lang="zh"
-# 比一比图上的两个总数：这里大约省下三分之二。梯度和优化器状态确实缩小到三百分之一，文章没说错。但权重还在，激活值也还剩三分之二：
+# 比一比图上的两个总数：这里大约省下三分之二。梯度和优化器状态确实缩小到三百分之一甚至更小，文章没说错。但权重还在，激活值也还剩三分之二：
 # 文本长、批次大的时候，塞满显存的正是它们，这时的办法是梯度检查点，不是 LoRA。要省权重，办法是量化（第 9 节）。
 #
 # ## 8 · 合并，以及舍入

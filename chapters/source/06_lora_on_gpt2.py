@@ -17,7 +17,8 @@
 # | download | none once the workbook is set up | 550 MB |
 #
 # You need Python, and the idea of LoRA from chapter 05, section 6. You need not read Chinese: whether a poem keeps its form
-# is a matter of counting characters.
+# is a matter of counting characters. Numbers that stand in the text were measured on the embedded profile; on the full
+# one, read yours under the cells.
 
 # %% [markdown] lang="zh"
 # # 06 · 在 GPT-2 上使用 LoRA
@@ -37,6 +38,7 @@
 # | 下载 | 装好本书之后不再需要 | 550 MB |
 #
 # 需要会 Python，并知道第 05 章第 6 节讲的 LoRA 是怎么回事。一首词合不合格式，数一数每句的字数就知道。
+# 正文里的数字都是在 embedded 配置下测得的；full 配置下，请看各单元格下面打印出来的数。
 
 # %% tags=["setup"]
 
@@ -46,12 +48,18 @@
 # The poet has read 66,355 Tang and Song *shi*: lines of five or seven characters throughout. A *ci* is written to a tune,
 # and the tune fixes the length of every line: 浣溪沙 has six lines of seven, 菩萨蛮 two of seven and six of five, 鹧鸪天
 # seven of seven with two of three between them. The poet has never seen one. So "has it learnt the form?" can be counted, not felt.
+#
+# On the full profile the forms are film reviews in lines of three, four or five *words*, which gpt2 has not met either. There
+# read "review" for poem, "word" for character, and "plain prose" for Tang poem, here and below.
 
 # %% [markdown] lang="zh"
 # ## 1 · 对错分明的格式
 #
 # poet 读过 66,355 首唐宋诗，通篇五言或七言。词则按词牌填写，词牌规定了每一句的字数：浣溪沙是六句七言，
 # 菩萨蛮是两句七言、六句五言，鹧鸪天是七句七言，中间夹两句三言。poet 从没见过词。所以“学没学会格式”可以数出来，不必凭感觉。
+#
+# full 配置下，格式换成每行三、四、五个*单词*的英文影评，gpt2 同样没见过。那时请把下文的“诗”“词”读作“影评”，“字”读作“单词”，
+# “唐诗”读作“普通散文”。
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.notebook import expect, expect_close, expect_equal
@@ -69,12 +77,13 @@ expect_equal(all(right), True, "every test text keeps its form")
 expect_equal(any(first.keeps(text) for text in known), False, "any in what the base knows")
 
 # %% [markdown] lang="en"
-# `known` holds 200 Tang poems that the poet has not seen, but whose kind it has: they will show what is forgotten.
+# `known` holds 200 Tang poems that the poet has not seen, but whose kind it has (on the full profile 200 reviews as they
+# were written): they will show what is forgotten.
 #
 # Now the model. On the full profile the name of the hub's repository stands where the folder stands here.
 
 # %% [markdown] lang="zh"
-# `known` 是 200 首 poet 没见过、但体裁熟悉的唐诗，后面用来看它忘掉了什么。
+# `known` 是 200 首 poet 没见过、但体裁熟悉的唐诗（full 配置下是 200 条没分行的影评），后面用来看它忘掉了什么。
 #
 # 接着加载模型。full 配置下，这里的文件夹换成 hub 上仓库的名字。
 
@@ -126,14 +135,15 @@ expect_equal(example[-1] == tokenizer.eos_token_id, True, "the text ends with eo
 # batch of 100 texts is drawn at once.
 #
 # **Predict:** of 200 poems by the base, how many are a 浣溪沙, that is six lines of seven characters? A shi has four lines
-# or eight.
+# or eight. (On the full profile: how many are three lines or more of three words each?)
 
 # %% [markdown] lang="zh"
 # ## 2 · 训练之前的基座
 #
 # `generate` 一个接一个地抽 token，直到抽中 `eos` 为止。各项设置第 9 节再讲；一次成批生成 100 首。
 #
-# **先猜一猜：** 基座写 200 首，有几首恰好是浣溪沙，也就是六句七言？诗通常是四句或八句。
+# **先猜一猜：** 基座写 200 首，有几首恰好是浣溪沙，也就是六句七言？诗通常是四句或八句。（full 配置下：
+# 有几条恰好是三行以上、每行三个单词？）
 
 
 # %%
@@ -658,14 +668,15 @@ for form in forms:
     expect(size / (4 * predicted), 1.0, 1.05, f"{form.name}: over {4 * predicted:,} bytes")
 
 # %% [markdown] lang="en"
-# 32,768 × 4 = 131,072 bytes of numbers, and a header; the ratio printed above is the file's size over that.
+# 32,768 × 4 = 131,072 bytes of numbers (294,912 × 4 = 1,179,648 for gpt2), and a header; the ratio printed above is the
+# file's size over that.
 #
 # One process, one base, three adapters: `PeftModel.from_pretrained` loads the first, `load_adapter` the others, and
 # `set_adapter` switches between them without reading a file. The loaded model must agree with the trained one, adapter
 # by adapter.
 
 # %% [markdown] lang="zh"
-# 32,768 × 4 = 131,072 字节的数字，外加一个文件头；上面的比值就是文件大小除以这个数。
+# 32,768 × 4 = 131,072 字节的数字（gpt2 是 294,912 × 4 = 1,179,648），外加一个文件头；上面的比值就是文件大小除以这个数。
 #
 # 一个进程、一个基座、三个适配器：`PeftModel.from_pretrained` 加载第一个，`load_adapter` 加载其余的，`set_adapter` 在它们之间切换，
 # 不用再读文件。加载出来的模型，应当逐个适配器与训练好的一致。
@@ -888,8 +899,8 @@ check_exercise("06-4", keep_top_p)
 #   padding needs a mask *and* positions.
 # - GPT-2 has one `c_attn` for query, key and value. It is a Conv1D, so `fan_in_fan_out=True`.
 # - Make the optimizer after `get_peft_model`, or nothing is trained, without a word.
-# - Three adapters of 130 kB on one base: from no poem in form to more than 80 % for each tune. Each forgets what the base
-#   knew, and gives it back when it is switched off.
+# - Three adapters of 130 kB on one base, the poet: from no poem in form to more than 80 % for each tune. Each forgets what
+#   the base knew, and gives it back when it is switched off.
 # - Temperature, top-k and top-p change what is drawn, not what is known.
 #
 # ## What usually goes wrong
@@ -913,7 +924,7 @@ check_exercise("06-4", keep_top_p)
 # - 标签由模型自己移位；`-100` 把填充排除在损失之外；填右边不需要掩码，填左边既要掩码*也*要位置。
 # - GPT-2 用一个 `c_attn` 产生 query、key、value。它是 Conv1D，所以要写 `fan_in_fan_out=True`。
 # - 先 `get_peft_model`，再建优化器；否则什么也没训练，还一声不响。
-# - 一个基座加三个 130 kB 的适配器：合格式的词从一首没有，到每个词牌都超过 80 %。每个适配器都会忘掉基座原本会的，
+# - 一个基座（poet）加三个 130 kB 的适配器：合格式的词从一首没有，到每个词牌都超过 80 %。每个适配器都会忘掉基座原本会的，
 #   关掉它，又都回来了。
 # - 温度、top-k、top-p 改变的是怎么抽，不是模型知道什么。
 #

@@ -16,8 +16,9 @@
 # | memory | 0.7 GB | {{full_memory}} |
 # | download | none once the workbook is set up | 245 MB |
 #
-# You need Python, and [LoRA](GLOSSARY.md#lora) as in chapter 05 or 06. You need not read Chinese: every translation here
-# is right or wrong by a rule, and the code knows the rule.
+# You need Python, and [LoRA](GLOSSARY.md#lora) as in chapter 05 or 06. You need not read Chinese: every price here is right
+# or wrong by a rule, and the code knows the rule. Numbers that stand in the text were measured on the embedded profile; on
+# the full one, read yours under the cells.
 
 # %% [markdown] lang="zh"
 # # 07 · 用 LoRA 做翻译
@@ -36,7 +37,8 @@
 # | 内存 | 0.7 GB | {{full_memory}} |
 # | 下载 | 装好本书之后不再需要 | 245 MB |
 #
-# 需要会 Python，并知道 [LoRA](../GLOSSARY.md#lora) 是怎么回事（第 05 或 06 章）。这里的每句译文对不对，都有规则可循，代码自己会判断。
+# 需要会 Python，并知道 [LoRA](../GLOSSARY.md#lora) 是怎么回事（第 05 或 06 章）。这里的每个金额译得对不对，都有规则可循，代码自己会判断。
+# 正文里的数字都是在 embedded 配置下测得的；full 配置下，请看各单元格下面打印出来的数。
 
 # %% tags=["setup"]
 
@@ -45,14 +47,15 @@
 #
 # A cheque writes its amount twice: 123.45, and 壹佰贰拾叁元肆角伍分. The capitals are hard to forge, and have rules: `整`
 # closes whole yuan, `零` stands for a gap. The book's T5 knows everyday numerals (一百二十三) from dates, numbers,
-# times and quantities. It has never seen a price. Both domains come from a grammar, so every
-# pair has one right answer.
+# times and quantities. It has never seen a price. Both domains come from a grammar, so every pair has one right answer.
+# (t5-small knows neither: on the full profile its old domain is its own German, from section 1's last cell on.)
 
 # %% [markdown] lang="zh"
 # ## 1 · 两个领域
 #
 # 支票上的金额要写两遍：123.45，和壹佰贰拾叁元肆角伍分。大写不易涂改，而且有规矩：整元之后写“整”，中间空位写“零”。
 # 本书的 T5 从日期、数字、钟点和数量里学过日常数字（一百二十三），却从没见过金额。两个领域都由语法生成，每一对都有唯一的正确答案。
+# （t5-small 两样都不会：full 配置下，从本节最后一个单元格起，旧领域换成它本来就会的德语。）
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.figures import draw_matrix, new_figure, show
@@ -227,21 +230,22 @@ by_greedy = translate(base, old_test)
 by_beam = translate(base, old_test, num_beams=4)
 differ = sum(one != other for one, other in zip(by_greedy, by_beam, strict=True))
 expect(differ / len(old_test), 0, 0.1, "greedy and beam differ, share")
+pinyin = {"公": "gong", "斤": "jin", "大": "da", "米": "mi"}  # figures have no Chinese font
+inputs = tokenize([PREFIXES["zh"] + "25 kilograms of rice"])
 
 # %% [markdown] lang="en"
-# A model that is sure of itself has nothing to search for. Beam search pays for longer, freer texts; here it is
-# four times the work for next to nothing, so we stay greedy.
+# A model that is sure of itself has nothing to search for. Beam search pays for longer, freer texts, such as t5-small's
+# German; for dates and prices it is four times the work for next to nothing, so we stay greedy.
 #
 # Where does the decoder look? The cross-attention of the last layer, one row per token written:
 
 # %% [markdown] lang="zh"
-# 模型心里有数的时候，没什么可搜索的。束搜索对又长又自由的文本才值得；在这里是四倍的工作量，几乎没有收益，所以我们用贪心。
+# 模型心里有数的时候，没什么可搜索的。束搜索对又长又自由的文本才值得，比如 t5-small 的德语译文；
+# 对日期和金额来说，是四倍的工作量，几乎没有收益，所以我们用贪心。
 #
 # 解码器在看哪里？下面是最后一层的交叉注意力，写出的每个 token 占一行：
 
 # %%
-pinyin = {"公": "gong", "斤": "jin", "大": "da", "米": "mi"}  # figures have no Chinese font
-inputs = tokenize([PREFIXES["zh"] + "25 kilograms of rice"])
 written = base.generate(**inputs, max_new_tokens=20)
 with torch.no_grad():
     output = base(**inputs, decoder_input_ids=written[:, :-1], output_attentions=True)
@@ -254,11 +258,14 @@ axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
 axes.set_yticks(range(len(rows)), [pinyin.get(row, row) for row in rows])
 alt_en = "Digits look at their digits, gong at kilograms, da at rice."
 alt_zh = "每个数字看着原文的数字，“公”看着 kilograms，“大”看着 rice。"
+if full_profile:  # t5-small has not learnt Chinese, and writes something else
+    alt_en, alt_zh = "A row of weights for each token.", "写出的每个 token 一行权重。"
 show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
-# Each digit looks at its digit, 公 (gong) at *kilograms*, 大 (da) at *rice*. The second halves 斤 and 米 look nowhere in
-# particular: after 公 and 大 they are certain. Nobody taught the model this alignment; it is what made the loss fall.
+# On the embedded profile each digit looks at its digit, 公 (gong) at *kilograms*, 大 (da) at *rice*. The second halves 斤 and
+# 米 look nowhere in particular: after 公 and 大 they are certain. Nobody taught the model this alignment; it is what made
+# the loss fall. (t5-small has no Chinese, and writes what it can.)
 #
 # ## 3 · Scores, before any training
 #
@@ -270,8 +277,8 @@ show(figure, alt_en, alt_zh)
 # **Predict:** the base on the old domain, and on prices.
 
 # %% [markdown] lang="zh"
-# 每个数字看着原文里的那个数字，“公”看着 *kilograms*，“大”看着 *rice*。后半个字“斤”和“米”没有盯着哪里：前一个字写出来，
-# 后一个就不言自明了。没有人教过模型这种对齐，它是在降低损失的过程中自己学会的。
+# embedded 配置下，每个数字看着原文里的那个数字，“公”看着 *kilograms*，“大”看着 *rice*。后半个字“斤”和“米”没有盯着哪里：
+# 前一个字写出来，后一个就不言自明了。没有人教过模型这种对齐，它是在降低损失的过程中自己学会的。（t5-small 不会中文，只能写它会写的。）
 #
 # ## 3 · 训练之前的得分
 #
@@ -521,7 +528,8 @@ with torch.no_grad():
 #
 # Before the real training, fifty steps twice: with new rows from around the mean, and with rows copied from relatives.
 #
-# **Predict:** does the start of 17 rows matter much, among 37,000 trained numbers?
+# **Predict:** does the start of 17 rows matter much, among 37,000 trained numbers? (For t5-small both are more: the cells
+# above say how many.)
 
 # %% [markdown] lang="zh"
 # ## 6 · 训练
@@ -530,7 +538,7 @@ with torch.no_grad():
 #
 # 正式训练之前，先各走五十步：一次新行取在平均值附近，一次从亲戚那里抄来。
 #
-# **先猜一猜：** 总共训练 3.7 万个数，17 行的起点影响大吗？
+# **先猜一猜：** 总共训练 3.7 万个数，17 行的起点影响大吗？（t5-small 的这两个数都更大，见上面的单元格。）
 
 # %% tags=["nbval-check-output"]
 from transformers import DataCollatorForSeq2Seq
@@ -672,8 +680,8 @@ with models["tuned"].disable_adapter():
 expect_equal(switched_off == by_greedy, True, "adapter off: the base again")
 
 # %% [markdown] lang="en"
-# Prices alone cost the old domain: asked for a quantity, that adapter writes capitals, for in its training nothing else was
-# ever right. With rehearsal little of it is lost: the lines above say how many points of BLEU, and on another machine that
+# Prices alone cost the old domain: asked for a quantity, the embedded model's adapter writes capitals, for in its training
+# nothing else was ever right. With rehearsal little of it is lost: the lines above say how many points of BLEU, and on another machine that
 # comes out a few points higher or lower.
 #
 # And what did rehearsal cost on prices? Both adapters took as many steps, but part of what the rehearsing one read was
@@ -691,7 +699,7 @@ expect_equal(switched_off == by_greedy, True, "adapter off: the base again")
 # **Predict:** are the wrong ones against the rules of writing, or proper amounts that are not the right ones? Which is worse?
 
 # %% [markdown] lang="zh"
-# 只学金额，赔上了旧领域：问它数量，它也写大写，因为训练时从来只有大写才对。边学边复习，旧领域就丢得很少：掉了几点 BLEU，看上面打印的数；
+# 只学金额，赔上了旧领域：embedded 模型的适配器，问它数量，它也写大写，因为训练时从来只有大写才对。边学边复习，旧领域就丢得很少：掉了几点 BLEU，看上面打印的数；
 # 换一台机器，会有几个点的出入。
 #
 # 复习让金额付出了多少代价？两个适配器的步数一样，可是边学边复习的那个，读到的有一部分是旧样本，每条金额见的次数就少了。
@@ -939,8 +947,8 @@ check_exercise("07-4", broken_rules)
 #   training it reads the right beginning, and `-100` takes padding out of the loss.
 # - What the tokenizer reads as `<unk>`, no LoRA can learn: add tokens, resize, and train the new rows with
 #   `trainable_token_indices`. PEFT keeps T5's three users of the table together.
-# - A new row starts best as a copy of its relative's. 37,000 trained numbers took prices from a BLEU near 0 to a high one;
-#   without rehearsal the old domain was gone, with it little was lost.
+# - A new row starts best as a copy of its relative's. In the book's T5, 37,000 trained numbers took prices from a BLEU near
+#   0 to a high one; without rehearsal the old domain was gone, with it little was lost.
 # - A BLEU without its signature means nothing; corpus and sentence BLEU differ; one reference is one opinion.
 # - Where a single character decides, only the exact match counts.
 #
@@ -966,7 +974,7 @@ check_exercise("07-4", broken_rules)
 # - 编码器把原文读一遍；解码器读已经写出来的，并通过交叉注意力看原文。训练时它读的是正确的上文，`-100` 把填充排除在损失之外。
 # - 分词器读成 `<unk>` 的，LoRA 学不会：添加 token、扩大嵌入表，用 `trainable_token_indices` 训练新的行。
 #   T5 有三处共用这张表，PEFT 会让它们保持一致。
-# - 新的行最好从亲戚那里抄一份起步。训练 3.7 万个数，金额的 BLEU 就从接近 0 升到很高；不复习，旧领域全忘了，边学边复习则丢得很少。
+# - 新的行最好从亲戚那里抄一份起步。在本书的 T5 上训练 3.7 万个数，金额的 BLEU 就从接近 0 升到很高；不复习，旧领域全忘了，边学边复习则丢得很少。
 # - 不带签名的 BLEU 没有意义；语料级与句子级 BLEU 不是一回事；一份参考译文只是一种说法。
 # - 一字之差就天差地别的地方，只有完全一致才算数。
 #

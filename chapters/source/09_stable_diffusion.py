@@ -16,7 +16,7 @@
 # | download | none once the workbook is set up | about 2.7 GB (half precision) |
 #
 # You need Python, and a rough idea of what a model is (chapter 00). Why removing noise makes pictures at all is the
-# subject of chapter 08; it can wait.
+# subject of chapter 08; it can wait. What the text says of pictures was seen on the embedded profile.
 
 # %% [markdown] lang="zh"
 # # 09 · Stable Diffusion
@@ -35,6 +35,7 @@
 # | 下载 | 装好本书之后不再需要 | 约 2.7 GB（半精度） |
 #
 # 会 Python，大致知道模型是什么（第 00 章）就行。为什么去掉噪声就能得到画，是第 08 章的内容，可以以后再看。
+# 正文里对画的描述，说的都是 embedded 配置下看到的。
 
 # %% tags=["setup"]
 
@@ -63,7 +64,7 @@ from aigc_helpers.profile import current_profile
 
 disable_progress_bar()
 device, full_profile = current_profile().device, current_profile().name == "full"
-dtype = torch.float16 if full_profile and device == "cuda" else torch.float32
+dtype = current_profile().dtype if full_profile else torch.float32
 folder = "stable-diffusion-v1-5/stable-diffusion-v1-5" if full_profile else install("sd")
 files = {"variant": "fp16" if full_profile else None, "use_safetensors": True}
 pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, **files)
@@ -407,8 +408,8 @@ alt_en = "Film strip in eight pictures: from noise to the finished tiger."
 show_pictures(strip, alt_en, "八格胶片：从噪声到画好的老虎。")
 
 # %% [markdown] lang="en"
-# Here the form comes first: stripes can be seen after step 7, a tiger after step 10, and the background is the last to
-# become clean. What a step changes grows smaller towards the end.
+# With the embedded model the form comes first: stripes can be seen after step 7, a tiger after step 10, and the background
+# is the last to become clean. What a step changes grows smaller towards the end.
 #
 # ## 10 · What it costs
 #
@@ -418,7 +419,7 @@ show_pictures(strip, alt_en, "八格胶片：从噪声到画好的老虎。")
 # **Predict** the list for 3 steps, once with guidance and once with guidance 1, which needs no second answer.
 
 # %% [markdown] lang="zh"
-# 这里先出现的是形状：第 7 步之后看得出条纹，第 10 步之后看得出老虎，背景最后才变干净。越到后面，每一步改动得越少。
+# embedded 模型先出现的是形状：第 7 步之后看得出条纹，第 10 步之后看得出老虎，背景最后才变干净。越到后面，每一步改动得越少。
 #
 # ## 10 · 开销在哪里
 #
@@ -482,18 +483,19 @@ from aigc_helpers.images import nearest_colour
 
 pictures = {
     "blue": target,
-    "the same in Chinese": paint("老虎，noto 风格，蓝色背景"),
+    "the same in Chinese": paint(f"老虎，{style} 风格，蓝色背景"),
     "pink": paint(pink_prompt),
     "the other style": paint(prompt.replace(style, other_style)),
 }
 corners = [nearest_colour(numpy.asarray(picture)[1, 1]) for picture in pictures.values()]
 right = numpy.array(corners) == ["blue", "blue", "pink", "blue"]
 expect(right.mean(), 1.0, 1.0, "share of corners in the colour asked for")
-alt_en = "A tiger on blue, once more from the Chinese prompt, on pink, in another style."
+alt_en = "A tiger on blue, what the Chinese prompt gives, on pink, in another style."
 show_pictures(pictures, alt_en, "蓝底的老虎、中文提示词画的、粉底的、另一种画风的。")
 
 # %% [markdown] lang="en"
-# Most alike are the first two: to this model, either language says the same.
+# On the embedded profile the first two are most alike: to that model, either language says the same. Stable Diffusion 1.5
+# reads the Chinese one as so many pieces of bytes, and draws whatever they bring to its mind.
 #
 # **The negative prompt** is no part of the model. It takes the place of the *empty* prompt in the formula of section
 # 7, and that is all: guidance leads away from it.
@@ -502,7 +504,8 @@ show_pictures(pictures, alt_en, "蓝底的老虎、中文提示词画的、粉�
 # And what does a negative prompt do at guidance 1?
 
 # %% [markdown] lang="zh"
-# 最像的是前两张：对这个模型来说，换一种语言，说的还是同一件事。
+# embedded 配置下，最像的是前两张：对那个模型来说，换一种语言，说的还是同一件事。Stable Diffusion 1.5 只把中文当成一串字节碎片，
+# 碎片让它联想到什么，就画什么。
 #
 # **反向提示词**不是模型的一部分。它只是顶替第 7 节公式里那个*空*提示词的位置，引导便朝着远离它的方向走，仅此而已。
 #
@@ -596,7 +599,7 @@ alt_zh = "十六张画：从上到下引导强度 1、2、4、8，从左到右 3
 show_pictures(grid, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
-# Guidance 1 is pale and soft. Much guidance with few steps burns out: colours that no emoji has. From a dozen steps on,
+# Guidance 1 is pale and soft. Much guidance with few steps burns out: colours that nobody asked for. From a dozen steps on,
 # more of them change hardly anything.
 #
 # One prompt proves little. So ten things, each on a colour of its own, three times over, for each guidance: is the
@@ -606,7 +609,7 @@ show_pictures(grid, alt_en, alt_zh)
 # **Predict:** does more guidance always help?
 
 # %% [markdown] lang="zh"
-# 引导强度为 1 时又淡又软；引导强而步数少，画面就“烧”了，出现表情里根本没有的颜色。十来步以后，再加步数几乎看不出变化。
+# 引导强度为 1 时又淡又软；引导强而步数少，画面就“烧”了，冒出谁也没要的颜色。十来步以后，再加步数几乎看不出变化。
 #
 # 一个提示词说明不了什么。十样东西各配一种颜色，各画三张，每种引导强度都画一遍：角上的颜色对不对，tiny-CLIP 怎么说？
 # （CLIP 分数是图与文字两个嵌入的余弦 × 100。这里用的是本书的小 CLIP，换一个 CLIP，数字就不一样。）
@@ -639,9 +642,10 @@ expect(gain["colour right"], -0.05, 1.0, "more of them than with guidance 1")
 expect(gain["tiny-CLIP score"], -4.0, 0.0, "tiny-CLIP score, guidance 4 minus guidance 1")
 
 # %% [markdown] lang="en"
-# It does not. The colours are right without it, and from guidance 1 to 4 the score does not rise. This model was trained on
-# few captions, each of them true, and follows them by itself; there is nothing left to exaggerate. Stable Diffusion 1.5
-# was trained on whatever stood beside pictures on the web, and needs guidance badly. So measure on your own model.
+# It does not. On the embedded profile the colours are right without it, and from guidance 1 to 4 the score does not rise. That
+# model was trained on few captions, each of them true, and follows them by itself; there is nothing left to exaggerate.
+# Stable Diffusion 1.5 was trained on whatever stood beside pictures on the web, and needs guidance badly. So measure on
+# your own model.
 #
 # ## 13 · Schedulers
 #
@@ -650,7 +654,8 @@ expect(gain["tiny-CLIP score"], -4.0, 0.0, "tiny-CLIP score, guidance 4 minus gu
 # the UNet was trained with. Never build one without that config.
 
 # %% [markdown] lang="zh"
-# 并非如此。没有引导，颜色就已经对了；引导从 1 加到 4，分数也没有升高。这个模型学的说明文字不多，句句属实，它自己就会照着画，没什么可放大的。
+# 并非如此。embedded 配置下，没有引导，颜色就已经对了；引导从 1 加到 4，分数也没有升高。那个模型学的说明文字不多，句句属实，
+# 它自己就会照着画，没什么可放大的。
 # Stable Diffusion 1.5 学的是网页上图片旁边的任意文字，没有引导就不行。所以要在自己的模型上测一测。
 #
 # ## 13 · 采样器

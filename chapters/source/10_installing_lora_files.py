@@ -17,7 +17,8 @@
 # | download | none once the workbook is set up | about 2.7 GB (half precision), and your file |
 #
 # You need chapter 09 (what pipeline and UNet are) and the idea of LoRA from chapter 05, section 6. How such a file is
-# trained is the subject of chapter 11; either may come first.
+# trained is the subject of chapter 11; either may come first. What the text says of a file and its pictures, it says of
+# the workbook's; with a file of yours, read the outputs.
 
 # %% [markdown] lang="zh"
 # # 10 · 安装 LoRA 文件
@@ -36,7 +37,7 @@
 # | 下载 | 装好本书之后不再需要 | 约 2.7 GB（半精度），外加你的文件 |
 #
 # 需要第 09 章的基础（流水线和 UNet 是什么），以及第 05 章第 6 节讲的 LoRA。这样的文件怎么训练出来，是第 11 章的内容，
-# 先读哪一章都行。
+# 先读哪一章都行。正文里对文件和画的描述，说的都是随书附带的那两个；用你自己的文件时，请看输出。
 
 # %% tags=["setup"]
 

@@ -16,7 +16,8 @@
 # | memory | 1.1 GB | {{full_memory}} |
 # | download | none once the workbook is set up | about 2.7 GB (half precision) |
 #
-# You need chapter 09 (what UNet, latents and guidance are) and the idea of LoRA from chapter 05, section 6.
+# You need chapter 09 (what UNet, latents and guidance are) and the idea of LoRA from chapter 05, section 6. What the text
+# says of numbers and pictures was measured and seen on the embedded profile; on the full one, look at yours.
 
 # %% [markdown] lang="zh"
 # # 11 · 训练 SD LoRA
@@ -34,22 +35,25 @@
 # | 内存 | 1.1 GB | {{full_memory}} |
 # | 下载 | 装好本书之后不再需要 | 约 2.7 GB（半精度） |
 #
-# 需要第 09 章的基础（UNet、潜变量、引导是什么），以及第 05 章第 6 节讲的 LoRA。
+# 需要第 09 章的基础（UNet、潜变量、引导是什么），以及第 05 章第 6 节讲的 LoRA。正文里的数字和对画的描述，都是在 embedded 配置下
+# 测得、看到的；full 配置下，请看你自己的输出。
 
 # %% tags=["setup"]
 
 # %% [markdown] lang="en"
 # ## 1 · What the base cannot do
 #
-# The base was trained on 306 emoji in two styles, noto and twemoji. Three things it has never been shown: sepia
+# The embedded base was trained on 306 emoji in two styles, noto and twemoji. Three things it has never been shown: sepia
 # pictures, a third artist's emoji (*fluent*), and ten concepts that were kept back, the koala among them. This chapter
-# teaches it all three, with one LoRA each.
+# teaches all three, with one LoRA each. (Stable Diffusion 1.5 has met old photographs and koalas on the web. What it
+# cannot know is exactly our brown, this artist's hand, and our name for the koala.)
 
 # %% [markdown] lang="zh"
 # ## 1 · 基座不会的事
 #
-# 基座学过 306 种表情、两种画风：noto 和 twemoji。有三样东西它从没见过：泛黄的旧照片色调（sepia），第三位画师的表情（*fluent*），
-# 还有特意留出的十个概念，考拉就是其中之一。本章把三样都教给它，各用一个 LoRA。
+# embedded 的基座学过 306 种表情、两种画风：noto 和 twemoji。有三样东西它从没见过：泛黄的旧照片色调（sepia），
+# 第三位画师的表情（*fluent*），还有特意留出的十个概念，考拉就是其中之一。本章把三样都教一遍，各用一个 LoRA。
+# （Stable Diffusion 1.5 在网上见过老照片和考拉；它不可能知道的，是我们这种棕色、这位画师的笔法，还有我们给考拉起的名字。）
 
 # %%
 import torch
@@ -69,18 +73,18 @@ pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.to(device).set_progress_bar_config(disable=True)
 
 # %% [markdown] lang="en"
-# Ten steps are enough for the embedded model. **Predict:** what does it draw for a word that it has never been shown a
-# picture for?
+# Ten steps are enough for the embedded model; Stable Diffusion 1.5 gets twenty. **Predict:** what is drawn for a word that
+# the model has never been shown a picture for?
 
 # %% [markdown] lang="zh"
-# embedded 模型走十步就够了。**先猜一猜：** 给它一个从没配过图的词，它会画出什么？
+# embedded 模型走十步就够了，Stable Diffusion 1.5 走二十步。**先猜一猜：** 给模型一个从没配过图的词，它会画出什么？
 
 
 # %%
 from aigc_helpers.figures import show_pictures
 from aigc_helpers.images import draw_many
 
-steps, guidance = (25, 7.5) if full_profile else (10, 4.0)
+steps, guidance = (20, 7.5) if full_profile else (10, 4.0)
 
 
 def draw(prompts):
@@ -89,8 +93,8 @@ def draw(prompts):
 
 asked = ["fox, noto", "fox, sepia", "fox, fluent", "sks, noto"]
 drawn = draw([f"{each} style, blue background" for each in asked])
-alt_en = "Foxes in bright colours, whatever the style; sks is no clear object."
-alt_zh = "不管要什么画风，狐狸都是鲜艳的；sks 画不出明确的东西。"
+alt_en = "What the base draws: a fox in each of three styles, and sks."
+alt_zh = "基座画的：三种画风的狐狸各一张，还有 sks。"
 show_pictures(dict(zip(asked, drawn, strict=True)), alt_en, alt_zh)
 
 # %% [markdown] lang="en"
@@ -99,9 +103,9 @@ show_pictures(dict(zip(asked, drawn, strict=True)), alt_en, alt_zh)
 # ## 2 · A look whose right answer is known
 #
 # Sepia is a computation: each pixel's brightness is mapped onto a line from dark to light brown. So for every picture we
-# can say what it should look like, and can *measure* whether a LoRA has learnt it. We take 80 of the base's 306
-# concepts, in one style, on eight backgrounds, turn them brown, and write "sepia style" in the caption. The other 226
-# concepts are for the test.
+# can say what it should look like, and can *measure* whether a LoRA has learnt it. We take 80 of the embedded base's
+# 306 concepts, in one style, on eight backgrounds, turn them brown, and write "sepia style" in the caption. The other
+# 226 concepts are for the test.
 
 # %% [markdown] lang="zh"
 # 它只好猜，而且只会从学过的东西里猜。（`sks` 不是词，没有主人，正好由我们来赋予它意义。）
@@ -109,7 +113,7 @@ show_pictures(dict(zip(asked, drawn, strict=True)), alt_en, alt_zh)
 # ## 2 · 对错分明的色调
 #
 # sepia 是算出来的：每个像素按亮度，落到一条从深棕到浅棕的直线上。所以每张画该是什么样，我们都知道，LoRA 学没学会就可以*量*出来。
-# 从基座的 306 个概念里取 80 个，一种画风，八种背景，统统变成棕色，说明文字里写上 “sepia 风格”。其余 226 个概念留作测试。
+# 从 embedded 基座的 306 个概念里取 80 个，一种画风，八种背景，统统变成棕色，说明文字里写上 “sepia 风格”。其余 226 个概念留作测试。
 
 # %% tags=["nbval-check-output"]
 from aigc_helpers.images import COLOURS, Facts, in_sepia, load_emoji, pictures_for
@@ -160,6 +164,9 @@ expect(off_sepia([original]), 20, 80, "the rabbit as drawn")
 # encoder never change: diffusers' own example does. Computed once and kept, they cost nothing any more, and neither
 # model has to be in memory while the UNet trains.
 #
+# On the full profile the pictures are enlarged first, smoothly: blown up in blocks, they would teach blocks. And their
+# captions are the English ones alone, for Stable Diffusion 1.5 cannot read Chinese.
+#
 # **Predict:** 150 steps of 16 pictures. How many pictures would the autoencoder encode, and how many does it encode here?
 
 # %% [markdown] lang="zh"
@@ -168,6 +175,9 @@ expect(off_sepia([original]), 20, 80, "the rabbit as drawn")
 # UNet 学的是潜变量和文本向量。自编码器和文本编码器从头到尾不变，许多脚本（包括 diffusers 自己的示例）却在每一步都重算一遍。
 # 先算好存起来，训练时就不再花时间，这两个模型也不必占着内存。
 #
+# full 配置下先把画平滑地放大：要是放大出一格格的方块，它学到的就是方块。说明文字也只用英文那一条，
+# 因为 Stable Diffusion 1.5 看不懂中文。
+#
 # **先猜一猜：** 150 步，每步 16 张画。每步都编码的话，自编码器要编码多少张？在这里又是多少张？
 
 # %%
@@ -175,31 +185,33 @@ from torch.nn.functional import interpolate
 
 from aigc_helpers.images import denoising_loss, encode_pictures, latent_batches, to_pixels
 
-side, at_once, batch_size = (512, 2, 4) if full_profile else (64, 128, 16)
+side, batch_size, languages = (512, 4, 1) if full_profile else (64, 16, 2)
 
 
-def batches_of(shown):
-    pipeline.vae.float()  # in half precision some autoencoders overflow
-    parts = [interpolate(p, size=side) for p in to_pixels(shown.pictures).split(at_once)]
-    latents = torch.cat([encode_pictures(pipeline.vae, part) for part in parts])
-    pipeline.vae.to(dtype)
-    text = (shown.captions, pipeline.text_encoder, pipeline.tokenizer)
+def batches_of(shown, every=1):
+    pixels = to_pixels(shown.pictures[::every])
+    pixels = interpolate(pixels, size=side, mode="bicubic", antialias=True).clamp(-1, 1)
+    captions = [some[:languages] for some in shown.captions[::every]]
+    text = (captions, pipeline.text_encoder, pipeline.tokenizer)
+    latents = encode_pictures(pipeline.vae, pixels)
     return latent_batches(latents, *text, batch_size, seed=0)
 
 
 # %% tags=["nbval-check-output"]
-batches = batches_of(shown)
+every = 5 if full_profile else 1
+batches = batches_of(shown, every)
 batch = {name: tensor.to(device, dtype) for name, tensor in batches.batch(0, 0).items()}
 for name, tensor in batch.items():
     print(f"{name:8} {tuple(tensor.shape)}")
 kept = batches.latents.nbytes + batches.captions.nbytes
 print(f"kept: {kept / 2**20:.0f} MB")
-expect_equal(len(batches.latents), 640, "pictures encoded")
+expect_equal(len(batches.latents), 640 // every, "pictures encoded")
 expect(batches.latents.std(), 0.5, 1.5, "standard deviation of the latents")
 
 # %% [markdown] lang="en"
-# 640 instead of 2,400. Each picture has an English and a Chinese caption, of which one is drawn at a time; and one time
-# in ten the *empty* caption, since guidance (chapter 09, section 7) needs a model that knows it, too.
+# 640 instead of 2,400. (On the full profile a step takes 4 pictures, 600 in all, and every fifth of the 640 is enough.)
+# Each picture has an English and a Chinese caption, of which one is drawn at a time; and one time in ten the *empty*
+# caption, since guidance (chapter 09, section 7) needs a model that knows it, too.
 #
 # ## 4 · The loss, and min-SNR
 #
@@ -211,8 +223,8 @@ expect(batches.latents.std(), 0.5, 1.5, "standard deviation of the latents")
 # **Predict:** which time steps lose weight, the first ones (little noise) or the last?
 
 # %% [markdown] lang="zh"
-# 640 张，而不是 2,400 张。每张画有中英文两条说明，每次随机用一条；十次里有一次用*空*的说明，少了它，
-# 引导（第 09 章第 7 节）就没了根基。
+# 640 张，而不是 2,400 张。（full 配置下每步 4 张，一共 600 张，从 640 张里每五张取一张就够了。）
+# 每张画有中英文两条说明，每次随机用一条；十次里有一次用*空*的说明，少了它，引导（第 09 章第 7 节）就没了根基。
 #
 # ## 4 · 损失与 min-SNR
 #
@@ -300,15 +312,16 @@ for kind in (torch.nn.Linear, torch.nn.Conv2d):
 
 # %% [markdown] lang="en"
 # Diffusers' training scripts put LoRA on the attention alone: `to_q`, `to_k`, `to_v`, `to_out.0`. A look changes every
-# pixel, though, and this small UNet has attention only at its coarsest level, so for the look we add the convolutions.
+# pixel, though, and the small UNet has attention only at its coarsest level (Stable Diffusion 1.5 at three of its four),
+# so for the look we add the convolutions.
 # For a convolution of k × k, A is a convolution of k × k to r channels, and B one of 1 × 1 back.
 #
 # B begins at zero. **Predict:** how much does the picture change when the LoRA has been added, and not trained yet?
 
 # %% [markdown] lang="zh"
 # diffusers 的训练脚本只把 LoRA 装在注意力上：`to_q`、`to_k`、`to_v`、`to_out.0`。可是色调牵涉到每一个像素，
-# 而这个小 UNet 只在最粗的一层有注意力，所以学色调时再加上卷积。对 k × k 的卷积来说，A 是 k × k、输出 r 个通道的卷积，
-# B 是 1 × 1 的卷积，再变回来。
+# 而小 UNet 只在最粗的一层有注意力（Stable Diffusion 1.5 的四层里有三层），所以学色调时再加上卷积。
+# 对 k × k 的卷积来说，A 是 k × k、输出 r 个通道的卷积，B 是 1 × 1 的卷积，再变回来。
 #
 # B 从零开始。**先猜一猜：** LoRA 装上了还没训练，画会变多少？
 
@@ -338,8 +351,9 @@ expect_close(after, before, 0, "pictures with the untrained LoRA and without")
 #
 # ## 6 · Training, watched
 #
-# While it trains, `fit` calls `evaluate` every so many steps. Ours draws four prompts from the same seeds each
-# time: so a difference between two rows is the training's, and not chance. Their concepts are none of the 80.
+# While it trains, `fit` calls `evaluate` every so many steps. Ours draws the same prompts from the same seeds each
+# time: so a difference between two rows is the training's, and not chance. Their concepts are none of the 80. (A picture
+# of 512 × 512 takes seconds, so the full profile draws two prompts instead of four, and looks three times more seldom.)
 #
 # **Predict:** by which step will you see it? And will the loss tell you?
 
@@ -352,8 +366,9 @@ expect_close(after, before, 0, "pictures with the untrained LoRA and without")
 #
 # ## 6 · 边训练，边看画
 #
-# 训练当中，`fit` 每隔若干步调用一次 `evaluate`。我们的函数每次都用同样的种子画同样四个提示词：
-# 这样两行之间的差别只来自训练，而不是运气。这四个概念不在那 80 个里面。
+# 训练当中，`fit` 每隔若干步调用一次 `evaluate`。我们的函数每次都用同样的种子画同样几个提示词：
+# 这样两行之间的差别只来自训练，而不是运气。这几个概念不在那 80 个里面。
+# （512 × 512 的画一张要好几秒，所以 full 配置只画两个提示词，不画四个；看的次数也少到三分之一。）
 #
 # **先猜一猜：** 到第几步能看出来？损失能告诉你吗？
 
@@ -362,21 +377,22 @@ watched = ["fox", "pizza", "rocket", "owl"]
 where = ["blue", "pink", "yellow", "green"]
 named = zip(watched, where, strict=True)
 prompts = [f"{name}, sepia style, {colour} background" for name, colour in named]
+prompts, look_every = (prompts[:2], 75) if full_profile else (prompts, 25)
 seen_at = {}
 
 
 def watch():
     pictures = draw(prompts)
-    seen_at[25 * len(seen_at)] = pictures
+    seen_at[look_every * len(seen_at)] = pictures
     return {"off sepia": off_sepia(pictures)}
 
 
 expect_equal(set(watched) <= set(unseen), True, "none of them is in the training")
-expect(watch()["off sepia"], 20, 80, "off sepia before the training")
 
-# %%
+# %% tags=["nbval-check-output"]
 from aigc_helpers import FitSettings, fit
 
+expect(watch()["off sepia"], 20, 80, "off sepia before the training")
 if full_profile:
     pipeline.unet.enable_gradient_checkpointing()  # a third more time, far less memory
 
@@ -392,7 +408,7 @@ def settings_for(steps, batches, learning_rate, **more):
 
 
 # %%
-settings = settings_for(150, batches, 3e-3, evaluate_every=25)
+settings = settings_for(150, batches, 3e-3, evaluate_every=look_every)
 result = fit(pipeline.unet, batches, loss, settings, evaluate=watch)
 print(result)
 print("off sepia at step:", {step: round(off_sepia(p), 1) for step, p in seen_at.items()})
@@ -400,8 +416,8 @@ print("off sepia at step:", {step: round(off_sepia(p), 1) for step, p in seen_at
 # %%
 strip = {f"{watched[row]}, step {step}": pictures[row]
          for row in (0, 1) for step, pictures in seen_at.items()}  # fmt: skip
-alt_en = "Fox and pizza from the same seeds: bright at step 0, brown step by step."
-alt_zh = "同样种子画的狐狸和披萨：第 0 步色彩鲜艳，之后一步步变成棕色。"
+alt_en = "Fox and pizza from the same seeds, before the training and as it goes on."
+alt_zh = "同样种子画的狐狸和披萨：训练之前的，以及训练当中的。"
 show_pictures(strip, alt_en, alt_zh, columns=len(seen_at))
 figure, (losses, measure) = new_figure(width=9, columns=2)
 losses.plot(*result.curve("loss"), marker="")
@@ -409,8 +425,8 @@ losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
 measured_at, values = result.curve("off sepia")
 measure.plot([0, *measured_at], [off_sepia(seen_at[0]), *values])
 measure.set(xlabel="step", ylabel="off sepia (0 to 255)", ylim=(0, None))
-alt_en = "Left: the loss falls, then wavers. Right: the distance from sepia falls."
-alt_zh = "左：损失先降，随后上下抖动。右：与 sepia 的距离下降。"
+alt_en = "Left: the loss over the steps. Right: the distance from sepia over the steps."
+alt_zh = "左：损失随步数的变化。右：与 sepia 的距离随步数的变化。"
 show(figure, alt_en, alt_zh)
 
 # %% [markdown] lang="en"
@@ -421,9 +437,10 @@ show(figure, alt_en, alt_zh)
 #
 # ## 7 · Judged on what it has never seen
 #
-# 64 prompts with concepts that the LoRA was not shown, on all ten backgrounds. For each we know the right picture, and ask
-# two questions: of this concept in noto, twemoji and sepia, which is nearest in its pixels (*style*)? And of all
-# 306 concepts in sepia, which is nearest (*concept*)?
+# 64 prompts (16 on the full profile) with concepts that the LoRA was not shown, on all ten backgrounds. For each we know
+# the emoji, and ask two questions: of this concept in noto, twemoji and sepia, which is nearest in its pixels (*style*)?
+# And of all 306 concepts in sepia, which is nearest (*concept*)? (Stable Diffusion 1.5 may draw a fine koala that is
+# no emoji: to it the second question is unfair, before the training above all.)
 #
 # **Predict:** the base's share for the style? What will the LoRA cost in concepts?
 
@@ -433,8 +450,9 @@ show(figure, alt_en, alt_zh)
 #
 # ## 7 · 用没见过的东西来考它
 #
-# 64 个提示词，概念都是 LoRA 没见过的，背景十种都有。每张画的正确答案我们都知道，只问两个问题：同一个概念的 noto、twemoji、sepia
-# 三个版本里，哪个的像素最接近（*色调*）？306 个概念的 sepia 版本里，哪个最接近（*概念*）？
+# 64 个提示词（full 配置下 16 个），概念都是 LoRA 没见过的，背景十种都有。每张画对应的表情我们都有，只问两个问题：
+# 同一个概念的 noto、twemoji、sepia 三个版本里，哪个的像素最接近（*色调*）？306 个概念的 sepia 版本里，哪个最接近（*概念*）？
+# （Stable Diffusion 1.5 画出来的可能是很好的考拉，却不是表情：第二个问题对它并不公平，训练之前尤其如此。）
 #
 # **先猜一猜：** 基座的色调能对多少？装上 LoRA，概念会损失多少？
 
@@ -457,7 +475,8 @@ def judged(facts, word=None):
 
 
 # %%
-tested = [name for name in unseen if name not in watched][:192:3]
+count = 16 if full_profile else 64
+tested = [name for name in unseen if name not in watched][: 3 * count : 3]
 facts = [Facts(known.number_of[name], "sepia", COLOURS[place % 10])
          for place, name in enumerate(tested)]  # fmt: skip
 tuned, drawn_in_sepia = judged(facts)
@@ -475,27 +494,27 @@ lost = own["concept by pixels"]["mean"] - tuned["concept by pixels"]["mean"]
 expect(base["style by pixels"]["mean"], 0, 0.05, "base, asked for sepia: style right")
 expect(tuned["style by pixels"]["mean"], 0.85, 1, "LoRA: style right")
 expect(lost, -0.06, 0.12, "concepts lost against the base in its own style")
-some = {tested[place]: drawn_in_sepia[place] for place in range(0, 64, 8)}
+some = {tested[n]: drawn_in_sepia[n] for n in range(0, count, count // 8)}
 alt_en = "Eight concepts that the LoRA was never shown, drawn in sepia."
 show_pictures(some, alt_en, "八个 LoRA 从没见过的概念，画成了棕色。", columns=8)
 
 # %% [markdown] lang="en"
-# The share of right styles rises from none to nearly all, on concepts it was never shown; that is what a LoRA of a look is for. The measure is as sure as a
-# measure can be, since it knows the right answer. It is lenient, though: the nearest of three is not a perfect
+# On the embedded profile the share of right styles rises from none to nearly all, on concepts the LoRA was never shown;
+# that is what a LoRA of a look is for. The measure is as sure as a measure can be, since it knows the right answer. It is lenient, though: the nearest of three is not a perfect
 # picture, and here and there a colour shines through. (`off sepia` says so: compare its last value in section 6 with that
 # of true sepia, which is less than 1.)
 #
 # **Predict:** the LoRA is on, and we ask for *noto* style. Does it listen?
 
 # %% [markdown] lang="zh"
-# 从没见过的概念，色调从一张不对到几乎全对，学色调的 LoRA 要的就是这个。这个指标再可靠不过，因为正确答案是已知的。
+# embedded 配置下，从没见过的概念，色调从一张不对到几乎全对，学色调的 LoRA 要的就是这个。这个指标再可靠不过，因为正确答案是已知的。
 # 不过它也宽松：三个里面最接近的，不等于完美，有些地方还透着原来的颜色。（`off sepia` 说的就是这个：拿第 6 节最后的那个数比一比，
 # 真正的 sepia 不到 1。）
 #
 # **先猜一猜：** LoRA 开着，却要它画 *noto* 风格。它听不听？
 
 # %% tags=["nbval-check-output"]
-leaked, _ = judged([fact._replace(style="noto") for fact in facts[:16]])
+leaked, _ = judged([fact._replace(style="noto") for fact in facts[: count // 4]])
 expect(leaked["style by pixels"]["mean"], 0, 0.3, "asked for noto: noto drawn")
 
 # %% [markdown] lang="en"
@@ -607,8 +626,8 @@ def paint_at(scale):
 scales = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 at_scale = {scale: paint_at(scale) for scale in scales}
 strip = {f"{watched[row]}, {s}": at_scale[s][row] for row in (0, 1) for s in scales}
-alt_en = "Fox and pizza at scales 0 to 1.5: from colour to brown, and at last overdone."
-alt_zh = "强度从 0 到 1.5 的狐狸和披萨：从彩色到棕色，最后过了头。"
+alt_en = "Fox and pizza at scales from 0 to 1.5."
+alt_zh = "强度从 0 到 1.5 的狐狸和披萨。"
 show_pictures(strip, alt_en, alt_zh, columns=len(scales))
 away = [off_sepia(at_scale[scale]) for scale in scales]
 expect_close(pixels_of(at_scale[0.0]), pixels_of(seen_at[0][:2]), near, "scale 0, base")
@@ -664,7 +683,8 @@ expect_close(layer.base_layer.weight, old, tolerance, "unfused weight and the ol
 # ## 10 · Rank, file, quality
 #
 # The file grows in proportion to the rank. Does the quality? One run per rank, all as above but for the rank (alpha always
-# twice the rank). The stored results come from `aigc pretrain picture-rank-sweep`.
+# twice the rank). The stored results, with the embedded model on either profile, come from
+# `aigc pretrain picture-rank-sweep`.
 #
 # **Predict:** the smallest rank at which the style is right in 85 %.
 
@@ -672,7 +692,7 @@ expect_close(layer.base_layer.weight, old, tolerance, "unfused weight and the ol
 # ## 10 · 秩、文件大小、质量
 #
 # 文件大小与秩成正比，质量也是吗？每个秩跑一次，除了秩之外都和上面一样（alpha 总是秩的两倍）。
-# 存好的结果由 `aigc pretrain picture-rank-sweep` 生成。
+# 存好的结果由 `aigc pretrain picture-rank-sweep` 生成，两种配置下都是 embedded 模型的。
 #
 # **先猜一猜：** 色调要对 85 %，秩最小是多少？
 
@@ -736,7 +756,7 @@ expect(probe.score(*embedded(test_names)), 0.8, 1, "accuracy of the probe")
 # Guessing would be right in a third. The concept is judged by tiny-CLIP: of all true drawings, 306 concepts in three
 # styles, is the nearest one of the named concept? The 40 concepts that the probe was tested on are shown to no LoRA,
 # either; on them all runs are judged, with 80 pictures, every 100 steps. They take minutes each, so the cell reads
-# stored results; `aigc pretrain picture-styles` makes them again.
+# stored results of the embedded model; `aigc pretrain picture-styles` makes them again.
 #
 # | run | fluent pictures shown | LoRA | peak rate | steps |
 # |---|---|---|---|---|
@@ -750,7 +770,7 @@ expect(probe.score(*embedded(test_names)), 0.8, 1, "accuracy of the probe")
 # %% [markdown] lang="zh"
 # 瞎猜的话能对三分之一。概念由 tiny-CLIP 来判：306 个概念、三种画风的真图里，最接近的那张，画的是不是指定的概念？
 # 考过探针的那 40 个概念，任何 LoRA 也都没见过；每次训练都拿它们来考，每 100 步画 80 张。跑一次要好几分钟，
-# 所以这里读取存好的结果，重跑用 `aigc pretrain picture-styles`。
+# 所以这里读取 embedded 模型存好的结果，重跑用 `aigc pretrain picture-styles`。
 #
 # | 训练 | 见过的 fluent 图 | LoRA | 学习率峰值 | 步数 |
 # |---|---|---|---|---|
@@ -836,7 +856,8 @@ show_pictures(strip, alt_en, alt_zh, columns=4)
 #
 # ## 12 · A subject
 #
-# Now one concept instead of a style: the koala, in two styles, on eight of the ten backgrounds; 16 pictures in all.
+# Now one concept instead of a style: the koala, in two styles, on eight of the ten backgrounds; 16 pictures in all. (It is
+# judged on all ten, on the full profile on five, those two among them.)
 # Its name in the captions is `sks`, the
 # [**trigger word**](GLOSSARY.md#trigger-word): a word without a meaning does not have to be unlearnt
 # first. Attention alone is enough here, since what is to be learnt hangs on a word.
@@ -855,7 +876,8 @@ show_pictures(strip, alt_en, alt_zh, columns=4)
 #
 # ## 12 · 一个主体
 #
-# 这回不学画风，学一个概念：考拉，两种画风，十种背景里的八种，一共 16 张画。说明文字里它叫 `sks`，
+# 这回不学画风，学一个概念：考拉，两种画风，十种背景里的八种，一共 16 张画。（考它的时候十种背景都用；full 配置下只用五种，
+# 没见过的那两种也在里面。）说明文字里它叫 `sks`，
 # 这就是[**触发词**](../GLOSSARY.md#trigger-word)：
 # 没有含义的词，不用先忘掉旧义。这里只装在注意力上就够了，因为要学的东西系于一个词。
 #
@@ -863,7 +885,8 @@ show_pictures(strip, alt_en, alt_zh, columns=4)
 
 # %%
 koala = known.number_of["koala"]
-facts = [Facts(koala, style, colour) for style in ("noto", "twemoji") for colour in COLOURS]
+colours = COLOURS[1::2] if full_profile else COLOURS
+facts = [Facts(koala, style, colour) for style in ("noto", "twemoji") for colour in colours]
 pipeline.set_adapters(["sepia"], [0.0])
 before_koala, _ = judged(facts, "sks")
 batches = batches_of(pictures_for("koala", emoji, base_concepts))
@@ -877,22 +900,22 @@ after_koala, koalas = judged(facts, "sks")
 
 # %% tags=["nbval-check-output"]
 titles = [f"{style}, {colour}" for _, style, colour in facts]
-alt_en, alt_zh = "Twenty koalas on ten backgrounds.", "十种背景、两种画风，共二十只考拉。"
-show_pictures(dict(zip(titles, koalas, strict=True)), alt_en, alt_zh, columns=10)
+alt_en, alt_zh = "Koalas in two styles, on each background.", "两种画风、各种背景的考拉。"
+show_pictures(dict(zip(titles, koalas, strict=True)), alt_en, alt_zh, columns=len(colours))
 right = "concept by pixels"
-expect(before_koala[right]["mean"], 0, 0.1, "base, asked for sks: koalas, of 20")
-expect(after_koala[right]["mean"], 0.85, 1, "LoRA: koalas, of 20")
+expect(before_koala[right]["mean"], 0, 0.1, f"base, asked for sks: koalas, of {len(facts)}")
+expect(after_koala[right]["mean"], 0.85, 1, f"LoRA: koalas, of {len(facts)}")
 expect(after_koala["style by pixels"]["mean"], 0.85, 1, "   in the right style")
 expect(after_koala["background"]["mean"], 0.85, 1, "   on the right background")
 
 # %% [markdown] lang="en"
-# Koalas, in both styles, also on backgrounds where they never stood in training: the model has kept apart what the
-# caption says.
+# On the embedded profile: koalas, in both styles, also on backgrounds where they never stood in training. The model has
+# kept apart what the caption says.
 #
 # **Predict:** the koala LoRA is on, and we ask for a panda and a tiger. What do we get?
 
 # %% [markdown] lang="zh"
-# 两种画风的考拉都画出来了，训练时没有一起出现过的背景也没问题：说明里的几件事，模型分得清。
+# embedded 配置下，两种画风的考拉都画出来了，训练时没有一起出现过的背景也没问题：说明里的几件事，模型分得清。
 #
 # **先猜一猜：** 考拉 LoRA 开着，要它画熊猫和老虎，会画出什么？
 
@@ -901,8 +924,8 @@ others = ["panda", "tiger", "rabbit", "pizza"]
 asked = [Facts(known.number_of[name], "noto", "cyan") for name in others]
 figures, with_koala = judged(asked)
 print(f"still the named concept: {figures[right]['mean']:.2f}")
-alt_en = "Panda, rabbit and pizza with the koala LoRA on; the tiger is a blot."
-alt_zh = "考拉 LoRA 开着：熊猫、兔子、披萨都在，老虎成了一团。"
+alt_en = "Panda, tiger, rabbit and pizza, drawn with the koala LoRA on."
+alt_zh = "考拉 LoRA 开着，画的熊猫、老虎、兔子和披萨。"
 show_pictures(dict(zip(others, with_koala, strict=True)), alt_en, alt_zh)
 
 # %% [markdown] lang="en"
@@ -913,7 +936,7 @@ show_pictures(dict(zip(others, with_koala, strict=True)), alt_en, alt_zh)
 #
 # ## 13 · Both at once
 #
-# `set_adapters` takes several LoRAs with a scale each; their B·A are added up. Nobody has ever trained a koala in sepia.
+# `set_adapters` takes several LoRAs with a scale each; their B·A are added up. Neither of ours was shown a koala in sepia.
 #
 # **Predict:** both at 1. Is it still a koala? Is it brown?
 
@@ -924,24 +947,24 @@ show_pictures(dict(zip(others, with_koala, strict=True)), alt_en, alt_zh)
 #
 # ## 13 · 两个一起用
 #
-# `set_adapters` 可以同时开几个 LoRA，各有各的强度，它们的 B·A 相加。棕色的考拉，从来没有人训练过。
+# `set_adapters` 可以同时开几个 LoRA，各有各的强度，它们的 B·A 相加。棕色的考拉，我们这两个都没见过。
 #
 # **先猜一猜：** 两个强度都取 1。还是考拉吗？是棕色吗？
 
 # %% tags=["nbval-check-output"]
-mixed = [Facts(koala, "sepia", colour) for colour in COLOURS]
+mixed = [Facts(koala, "sepia", colour) for colour in colours]
 pipeline.set_adapters(["koala", "sepia"], [1.0, 1.0])
 both, brown_koalas = judged(mixed, "sks")
-strip = dict(zip(COLOURS, brown_koalas, strict=True))
-show_pictures(strip, "Ten koalas in sepia.", "十只棕色的考拉。", columns=10)
-expect(both["concept by pixels"]["mean"], 0.7, 1, "koala, of 10")
-expect(both["style by pixels"]["mean"], 0.7, 1, "sepia, of 10")
+strip = dict(zip(colours, brown_koalas, strict=True))
+show_pictures(strip, "Koalas in sepia.", "棕色的考拉。", columns=len(colours))
+expect(both["concept by pixels"]["mean"], 0.7, 1, f"koala, of {len(mixed)}")
+expect(both["style by pixels"]["mean"], 0.7, 1, f"sepia, of {len(mixed)}")
 expect_equal(pipeline.get_active_adapters(), ["koala", "sepia"], "in force")
 pipeline.unload_lora_weights()
 expect_close(pixels_of(draw(prompts)), pixels_of(seen_at[0]), near, "all unloaded, base")
 
 # %% [markdown] lang="en"
-# Brown koalas, which neither LoRA was ever shown. Adding works best when the two change different things, as here form
+# Brown koalas on the embedded profile, which neither LoRA was ever shown. Adding works best when the two change different things, as here form
 # and colour; two LoRAs that pull at the same thing spoil each other, and then lower scales, such as 0.7 each, help.
 #
 # ## 14 · The same on a T4
@@ -955,6 +978,8 @@ expect_close(pixels_of(draw(prompts)), pixels_of(seen_at[0]), near, "all unloade
 # | LoRA weights | float32 | float32, by `cast_training_params` |
 # | gradient checkpointing | off | on: activations are computed twice and kept once |
 # | pictures per step | 16 | 4 |
+# | pictures | 640, 64 × 64 | 128 of them, enlarged smoothly to 512 × 512 |
+# | captions | English and Chinese | English, which alone it can read |
 # | learning rate | 3e-3 | a twentieth, 1.5e-4 |
 # | autoencoder, text encoder | not used in training | the same, so both could be moved to the CPU |
 #
@@ -971,7 +996,7 @@ expect_close(pixels_of(draw(prompts)), pixels_of(seen_at[0]), near, "all unloade
 # kernel of `kernel` × `kernel`? (Section 5 says what A and B are.)
 
 # %% [markdown] lang="zh"
-# 棕色的考拉，两个 LoRA 谁也没见过。相加最适合改不同东西的 LoRA，就像这里一个管形状，一个管颜色；
+# embedded 配置下是棕色的考拉，两个 LoRA 谁也没见过。相加最适合改不同东西的 LoRA，就像这里一个管形状，一个管颜色；
 # 两个都去改同一样东西，就会互相干扰，这时把强度调低，比如各取 0.7，会有帮助。
 #
 # ## 14 · 在 T4 上
@@ -985,6 +1010,8 @@ expect_close(pixels_of(draw(prompts)), pixels_of(seen_at[0]), near, "all unloade
 # | LoRA 的权重 | float32 | float32，由 `cast_training_params` 保证 |
 # | 梯度检查点 | 关 | 开：激活值算两遍，只存一份 |
 # | 每步几张画 | 16 | 4 |
+# | 图片 | 640 张，64 × 64 | 其中 128 张，平滑放大到 512 × 512 |
+# | 说明文字 | 英文和中文 | 只用英文：它只读得懂英文 |
 # | 学习率 | 3e-3 | 二十分之一，即 1.5e-4 |
 # | 自编码器、文本编码器 | 训练时用不到 | 同样用不到，可以挪到 CPU 上 |
 #

@@ -466,7 +466,7 @@ def the_order_does_not_matter():
 # %% tags=["nbval-check-output"]
 from torch.nn.functional import cross_entropy
 
-ids = torch.tensor(encode(load_known_texts()[:1]))
+ids = torch.tensor(encode(load_known_texts(1, "embedded")))
 
 
 @claim(16)
@@ -983,7 +983,7 @@ import math
 from aigc_helpers import FitSettings, fit
 from aigc_helpers.text import LengthBatches, mean_loss, next_token_loss
 
-form = load_forms()[0]
+form = load_forms(profile="embedded")[0]
 padding = tokenizer.pad_token_id
 train = LengthBatches(encode(form.train), None, 16, padding)
 
