@@ -114,15 +114,16 @@ def copy_book(folder: Path, repositories: dict[str, Files]) -> Path:
     return folder
 
 
-def environment_of(hub: HubOfRepositories, book: Path, home: Path) -> dict[str, str]:
-    """Return a kernel's environment: the full profile, the copy of the book, and the hub instead of the real one."""
+def environment_of(hub: HubOfRepositories, book: Path, home: Path, profile: str = "full") -> dict[str, str]:
+    """Return a kernel's environment: a profile, the copy of the book, and the hub instead of the real one."""
     return kernel_environment(
-        AIGC_PROFILE="full",
+        AIGC_PROFILE=profile,
         AIGC_HOME=str(home / "store"),
         HF_ENDPOINT=hub.address,
         HF_HOME=str(home / "hub"),
         HF_HUB_CACHE=str(home / "hub"),
         HF_HUB_OFFLINE="0",
+        HF_TOKEN="",
         NO_PROXY="127.0.0.1",
         no_proxy="127.0.0.1",
         PYTHONPATH=str(book),

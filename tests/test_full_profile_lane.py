@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +19,9 @@ import pytest
 from full_profile_lane import (
     FETCHED,
     IN_THE_DEVICES_FORMAT,
+    copy_book,
+    environment_of,
     make_repositories,
-    promising,
     serving,
     shorten,
 )
@@ -32,11 +32,9 @@ from stand_in_hub import HubOfRepositories
 from stand_in_text_models import BERT
 
 from aigc_helpers.notebook.loopback_server import Answer, Request
-from aigc_helpers.paths import REPOSITORY
-from aigc_helpers.publishing.builder import assemble, execute_and_judge, kernel_environment, new_client
+from aigc_helpers.publishing.builder import assemble, execute_and_judge, new_client
 from aigc_helpers.publishing.source import Chapter, chapter_paths, find_chapter, read_chapter
 from aigc_helpers.store import load_catalog
-from aigc_helpers.store.catalog import CATALOG
 
 # Chapter 10 asks for Stable Diffusion 1.5 only once a reader has named a LoRA file of theirs.
 NEEDS_A_READERS_FILE = {"10"}
@@ -53,14 +51,7 @@ def repositories() -> dict[str, Files]:
 @pytest.fixture(scope="session")
 def book(repositories: dict[str, Files], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the workbook whose catalog promises the stand-ins' sizes and hashes; all else is as it is."""
-    copy = tmp_path_factory.mktemp("book")
-    for name in ("aigc_helpers", "data", "chapters/exercises", "chapters/claims"):
-        shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("hubconf.py", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, copy)
-    catalog = CATALOG.read_text(encoding="utf-8")
-    (copy / CATALOG.relative_to(REPOSITORY)).write_text(promising(catalog, repositories), encoding="utf-8")
-    return copy
+    return copy_book(tmp_path_factory.mktemp("book"), repositories)
 
 
 @pytest.fixture
@@ -84,19 +75,7 @@ def ending_with(text: str, notebook: NotebookNode) -> None:
 
 def fault_of(notebook: NotebookNode, hub: HubOfRepositories, book: Path, home: Path, profile: str) -> str | None:
     """Execute the notebook on ``profile``, whose models ``hub`` serves; return why it failed, or None."""
-    environment = kernel_environment(
-        AIGC_PROFILE=profile,
-        AIGC_HOME=str(home / "store"),
-        CUDA_VISIBLE_DEVICES="",
-        HF_ENDPOINT=hub.address,
-        HF_HOME=str(home / "hub"),
-        HF_HUB_CACHE=str(home / "hub"),
-        HF_HUB_OFFLINE="0",
-        HF_TOKEN="",
-        NO_PROXY="127.0.0.1",
-        no_proxy="127.0.0.1",
-        PYTHONPATH=str(book),
-    )
+    environment = environment_of(hub, book, home, profile) | {"CUDA_VISIBLE_DEVICES": ""}
     return execute_and_judge(new_client(notebook, book / "chapters"), environment)
 
 

@@ -291,8 +291,8 @@ def _known(test: ast.expr) -> bool | None:
 
 
 class _WithoutShow(ast.NodeTransformer):
-    """Takes out what computes nothing: statements that call ``print``, the ends of the ranges of ``expect``, and the
-    addresses of helpers.
+    """Takes out what computes nothing: statements that call ``print``, the ends of the ranges of ``expect``, the
+    addresses of helpers, and where ``fit`` keeps its checkpoints.
     """
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
@@ -306,6 +306,8 @@ class _WithoutShow(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id == "expect":
             node.args[1:3] = [ast.Constant(None)] * 2
+        if isinstance(node.func, ast.Name) and node.func.id == "fit":
+            node.keywords = [each for each in node.keywords if each.arg != "folder"]
         return node
 
 

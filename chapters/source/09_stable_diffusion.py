@@ -70,6 +70,8 @@ files = {"variant": "fp16" if full_profile else None, "use_safetensors": True}
 pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, **files)
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.to(device).set_progress_bar_config(disable=True)
+if full_profile:
+    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 
 # %% [markdown] lang="en"
 # What differs between the profiles stands in the next cell: style, guidance, and how exactly two results of the same

@@ -71,6 +71,8 @@ files = {"variant": "fp16" if full_profile else None, "use_safetensors": True}
 pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, **files)
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.to(device).set_progress_bar_config(disable=True)
+if full_profile:
+    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 
 # %% [markdown] lang="en"
 # Ten steps are enough for the embedded model; Stable Diffusion 1.5 gets twenty. **Predict:** what is drawn for a word that
@@ -355,6 +357,9 @@ expect_close(after, before, 0, "pictures with the untrained LoRA and without")
 # time: so a difference between two rows is the training's, and not chance. Their concepts are none of the 80. (A picture
 # of 512 × 512 takes seconds, so the full profile draws two prompts instead of four, and looks three times more seldom.)
 #
+# On Colab a runtime may end at any time. `drive_folder` names a folder on your Google Drive if you have mounted it (and is
+# `None` everywhere else): `fit` keeps its checkpoints there, and the same cells, run again, go on from the last one.
+#
 # **Predict:** by which step will you see it? And will the loss tell you?
 
 # %% [markdown] lang="zh"
@@ -369,6 +374,9 @@ expect_close(after, before, 0, "pictures with the untrained LoRA and without")
 # 训练当中，`fit` 每隔若干步调用一次 `evaluate`。我们的函数每次都用同样的种子画同样几个提示词：
 # 这样两行之间的差别只来自训练，而不是运气。这几个概念不在那 80 个里面。
 # （512 × 512 的画一张要好几秒，所以 full 配置只画两个提示词，不画四个；看的次数也少到三分之一。）
+#
+# Colab 的运行时随时可能中断。如果你装载了 Google 云端硬盘，`drive_folder` 就给出上面的一个文件夹（其他情况下是 `None`）：
+# `fit` 把检查点存在那里，中断之后把同样的单元格再运行一遍，就从最后一个检查点接着训练。
 #
 # **先猜一猜：** 到第几步能看出来？损失能告诉你吗？
 
@@ -408,8 +416,14 @@ def settings_for(steps, batches, learning_rate, **more):
 
 
 # %%
+from aigc_helpers.notebook import drive_folder
+
 settings = settings_for(150, batches, 3e-3, evaluate_every=look_every)
-result = fit(pipeline.unet, batches, loss, settings, evaluate=watch)
+result = fit(pipeline.unet, batches, loss, settings,
+             evaluate=watch, folder=drive_folder("sepia"))  # fmt: skip
+if full_profile:  # a training that went on after a lost runtime has looked less often
+    steps_seen = result.curve("off sepia")[0][-(len(seen_at) - 1) :]
+    seen_at = dict(zip([0, *steps_seen], seen_at.values(), strict=True))
 print(result)
 print("off sepia at step:", {step: round(off_sepia(p), 1) for step, p in seen_at.items()})
 
@@ -544,6 +558,7 @@ expect(leaked["style by pixels"]["mean"], 0, 0.3, "asked for noto: noto drawn")
 from pathlib import Path
 from tempfile import mkdtemp
 
+from aigc_helpers.notebook import offer_download
 from peft.utils import get_peft_model_state_dict
 
 store = Path(mkdtemp())
@@ -553,6 +568,8 @@ save = StableDiffusionPipeline.save_lora_weights
 save(store / "whole", layers, unet_lora_adapter_metadata=about)
 save(store / "careless", layers)
 file = store / "whole" / "pytorch_lora_weights.safetensors"
+if full_profile:
+    offer_download(file)  # on Colab your browser saves it: the runtime's files go with it
 size = sum(parameter.numel() for parameter in trained) * 4
 expect(file.stat().st_size / size, 1, 1.1, "bytes of the file over 4 × parameters")
 
@@ -894,7 +911,8 @@ config = LoraConfig(r=8, lora_alpha=8, init_lora_weights="gaussian",
                     target_modules=attention)  # fmt: skip
 pipeline.unet.add_adapter(config, adapter_name="koala")
 cast_training_params(pipeline.unet, dtype=torch.float32)
-print(fit(pipeline.unet, batches, loss, settings_for(80, batches, 3e-3)))
+print(fit(pipeline.unet, batches, loss, settings_for(80, batches, 3e-3),
+          folder=drive_folder("koala")))  # fmt: skip
 print("backgrounds never shown with a koala:", *held_out_colours("koala"))
 after_koala, koalas = judged(facts, "sks")
 
