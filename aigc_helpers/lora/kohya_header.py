@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from aigc_helpers.formats import hash_file, read_header
+from aigc_helpers.formats import read_header
 from aigc_helpers.inspection import ADAPTER_METADATA, SD1, SD2, SDXL
 from aigc_helpers.lora.adapter import LoraAdapter
 
@@ -53,8 +53,11 @@ def kohya_metadata(adapter: LoraAdapter, family: str | None, title: str) -> dict
 def hashes_of(path: Path) -> dict[str, str]:
     """Return the hashes of the tensors in a file whose header holds a place for them."""
     header = read_header(path)
+    with path.open("rb") as opened:
+        opened.seek(header.data_start)
+        after_header = hashlib.file_digest(opened, "sha256").hexdigest()
     return {
-        "sshs_model_hash": hash_file(path, header).sshs_model_hash,
+        "sshs_model_hash": after_header,
         "sshs_legacy_hash": _legacy_hash(path, header.metadata, header.data_start),
     }
 
