@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,7 +17,6 @@ from torch import nn
 
 from aigc_helpers.errors import WrongUsageError
 from aigc_helpers.notebook import drive_folder, keeping, offer_download
-from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.training import FitSettings, fit
 
 
@@ -84,13 +84,12 @@ def test_without_drive_nothing_is_kept(drive: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_folder_is_offered_as_a_zip_file(drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(REPOSITORY / "tests" / "colab" / "stubs")
-    for name in [name for name in sys.modules if name == "google" or name.startswith("google.")]:
-        monkeypatch.delitem(sys.modules, name)
-    from google.colab import files
-
     saved: list[str] = []
-    monkeypatch.setattr(files, "download", saved.append)
+    package, files = ModuleType("google.colab"), ModuleType("google.colab.files")
+    files.download = saved.append  # type: ignore[attr-defined]
+    package.files = files  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", package)
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text("{}")

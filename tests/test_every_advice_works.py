@@ -84,7 +84,7 @@ def test_what_a_message_says_to_do_with_a_lora_works(
     assert family in str(inspect(source).family) or family == "CogView4"  # One layer is many families'.
     said = []
     for to in FORMATS:
-        target = tmp_path / "first" / (to if to == "peft" else f"{to}.safetensors")
+        target = tmp_path / "first" / {"peft": to, "gguf": "lora.gguf"}.get(to, f"{to}.safetensors")
         code = main(["convert", str(source), str(target), "--to", to])
         said.append(capsys.readouterr())
         assert code == 0 or not target.exists()

@@ -174,7 +174,7 @@ def test_a_lora_for_pictures_is_for_no_language_model(tmp_path: Path, base: Path
         lambda: convert(SEPIA, tmp_path / "new.gguf", "gguf", base),
         lambda: merge_gguf(SEPIA, tmp_path / "new.gguf", gguf),
     ):
-        with pytest.raises(ReaderError, match="for a model that draws .unet.*language model.*kohya"):
+        with pytest.raises(ReaderError, match="for a model that draws .unet.*language model.*Converted to peft"):
             call()
 
 

@@ -38,7 +38,7 @@ def for_the_poet(blocks: int) -> dict[str, torch.Tensor]:
 
 
 def target_of(tmp_path: Path, to: str) -> Path:
-    return tmp_path / "new" / ("folder" if to == "peft" else "file.safetensors")
+    return tmp_path / "new" / {"peft": "folder", "gguf": "file.gguf"}.get(to, "file.safetensors")
 
 
 @pytest.mark.parametrize("to", FORMATS)

@@ -70,8 +70,6 @@ files = {"variant": "fp16" if full_profile else None, "use_safetensors": True}
 pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, **files)
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.to(device).set_progress_bar_config(disable=True)
-if full_profile:
-    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 
 # %% [markdown] lang="en"
 # What differs between the profiles stands in the next cell: style, guidance, and how exactly two results of the same
@@ -91,6 +89,8 @@ from aigc_helpers.notebook import expect, expect_close, expect_equal
 style, other_style = ("watercolour", "pencil") if full_profile else ("noto", "twemoji")
 usual_guidance = 7.5 if full_profile else 4.0
 tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+if full_profile:
+    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 torch.set_grad_enabled(False)
 sizes = {}
 for name in ("text_encoder", "unet", "vae"):

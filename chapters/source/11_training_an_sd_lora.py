@@ -71,8 +71,6 @@ files = {"variant": "fp16" if full_profile else None, "use_safetensors": True}
 pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, **files)
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.to(device).set_progress_bar_config(disable=True)
-if full_profile:
-    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 
 # %% [markdown] lang="en"
 # Ten steps are enough for the embedded model; Stable Diffusion 1.5 gets twenty. **Predict:** what is drawn for a word that
@@ -87,6 +85,8 @@ from aigc_helpers.figures import show_pictures
 from aigc_helpers.images import draw_many
 
 steps, guidance = (20, 7.5) if full_profile else (10, 4.0)
+if full_profile:
+    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 
 
 def draw(prompts):
