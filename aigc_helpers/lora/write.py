@@ -265,8 +265,8 @@ def refuse_if_impossible(adapter: LoraAdapter, to: str, family: str | None) -> N
         draws = "draws" if others[0] in ("unet", "transformer") else "reads prompts"
         raise ReaderError(
             f"{adapter.source} is for a model that {draws} ({escaped(others[0])}), and a LoRA in GGUF is for a "
-            "language model: llama.cpp and Ollama load it. Nothing was written. Converted to peft, it stays usable with "
-            "PEFT."
+            "language model: llama.cpp and Ollama load it. Nothing was written. Converted to peft, it stays usable "
+            "with PEFT."
         )
     has_names = to == "diffusers" or has_original_names(adapter.families or families_in(family))
     named = (*COMPONENTS, "transformer") if has_names else COMPONENTS

@@ -85,8 +85,6 @@ from aigc_helpers.figures import show_pictures
 from aigc_helpers.images import draw_many
 
 steps, guidance = (20, 7.5) if full_profile else (10, 4.0)
-if full_profile:
-    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 
 
 def draw(prompts):
@@ -202,6 +200,8 @@ def batches_of(shown, every=1):
 # %% tags=["nbval-check-output"]
 every = 5 if full_profile else 1
 batches = batches_of(shown, every)
+if full_profile:
+    pipeline.vae.enable_slicing()  # decodes one picture at a time, which takes less memory
 batch = {name: tensor.to(device, dtype) for name, tensor in batches.batch(0, 0).items()}
 for name, tensor in batch.items():
     print(f"{name:8} {tuple(tensor.shape)}")
@@ -558,7 +558,6 @@ expect(leaked["style by pixels"]["mean"], 0, 0.3, "asked for noto: noto drawn")
 from pathlib import Path
 from tempfile import mkdtemp
 
-from aigc_helpers.notebook import offer_download
 from peft.utils import get_peft_model_state_dict
 
 store = Path(mkdtemp())
@@ -568,14 +567,15 @@ save = StableDiffusionPipeline.save_lora_weights
 save(store / "whole", layers, unet_lora_adapter_metadata=about)
 save(store / "careless", layers)
 file = store / "whole" / "pytorch_lora_weights.safetensors"
-if full_profile:
-    offer_download(file)  # on Colab your browser saves it: the runtime's files go with it
 size = sum(parameter.numel() for parameter in trained) * 4
 expect(file.stat().st_size / size, 1, 1.1, "bytes of the file over 4 × parameters")
 
 # %%
+from aigc_helpers.notebook import offer_download
 from safetensors import safe_open
 
+if full_profile:
+    offer_download(file)  # on Colab your browser saves it: the runtime's files go with it
 with safe_open(file, "pt") as opened:
     names = list(opened.keys())
     header = opened.metadata()["lora_adapter_metadata"]
