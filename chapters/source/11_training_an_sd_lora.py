@@ -571,11 +571,8 @@ size = sum(parameter.numel() for parameter in trained) * 4
 expect(file.stat().st_size / size, 1, 1.1, "bytes of the file over 4 × parameters")
 
 # %%
-from aigc_helpers.notebook import offer_download
 from safetensors import safe_open
 
-if full_profile:
-    offer_download(file)  # on Colab your browser saves it: the runtime's files go with it
 with safe_open(file, "pt") as opened:
     names = list(opened.keys())
     header = opened.metadata()["lora_adapter_metadata"]
@@ -589,6 +586,12 @@ def pixels_of(pictures):
 
 
 near = 1 if dtype == torch.float32 else 64  # of 255: half precision rounds coarsely
+
+# %%
+from aigc_helpers.notebook import offer_download
+
+if full_profile:
+    offer_download(file)  # on Colab your browser saves it: the runtime's files go with it
 
 # %% [markdown] lang="en"
 # Unload, and the base is back. Load, and the pictures must be the same to the last pixel. **Predict:** and from the file
