@@ -416,7 +416,7 @@ def settings_for(steps, batches, learning_rate, **more):
 
 
 # %%
-from aigc_helpers.notebook import drive_folder
+from aigc_helpers.notebook import drive_folder, offer_download
 
 settings = settings_for(150, batches, 3e-3, evaluate_every=look_every)
 result = fit(pipeline.unet, batches, loss, settings,
@@ -586,12 +586,6 @@ def pixels_of(pictures):
 
 
 near = 1 if dtype == torch.float32 else 64  # of 255: half precision rounds coarsely
-
-# %%
-from aigc_helpers.notebook import offer_download
-
-if full_profile:
-    offer_download(file)  # on Colab your browser saves it: the runtime's files go with it
 
 # %% [markdown] lang="en"
 # Unload, and the base is back. Load, and the pictures must be the same to the last pixel. **Predict:** and from the file
@@ -983,6 +977,10 @@ expect(both["style by pixels"]["mean"], 0.6, 1, f"sepia, of {len(mixed)}")
 expect_equal(pipeline.get_active_adapters(), ["koala", "sepia"], "in force")
 pipeline.unload_lora_weights()
 expect_close(pixels_of(draw(prompts)), pixels_of(seen_at[0]), near, "all unloaded, base")
+if full_profile:
+    offer_download(
+        file
+    )  # on Colab your browser saves the sepia LoRA before the runtime goes
 
 # %% [markdown] lang="en"
 # Brown koalas on the embedded profile, which neither LoRA was ever shown. Adding works best when the two change different things, as here form
