@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from aigc_helpers.errors import ReaderError
-from aigc_helpers.paths import DATA
+from aigc_helpers.paths import in_checkout
 
-# ``benchmarks/gpu/full_profile.py`` writes the one, ``aigc pretrain full-profile-memory`` the other.
-MEASURED = DATA / "results" / "full_profile.json"
-ESTIMATES = DATA / "results" / "full_profile_memory.json"
+# In the checkout: ``benchmarks/gpu/full_profile.py`` writes the one, ``aigc pretrain full-profile-memory`` the other.
+MEASURED = Path("data/results/full_profile.json")
+ESTIMATES = Path("data/results/full_profile_memory.json")
 PLACEHOLDERS = ("{{full_time}}", "{{full_memory}}")
 
 # What the CUDA runtime keeps for itself, in bytes: no tensor, so neither an estimate nor torch counts it.
@@ -54,7 +55,7 @@ def gigabytes(number: str) -> float:
     Raises:
         ReaderError: the chapter has no estimate.
     """
-    rows = json.loads(ESTIMATES.read_text(encoding="utf-8"))
+    rows = json.loads((in_checkout("") / ESTIMATES).read_text(encoding="utf-8"))
     if number not in rows:
         raise ReaderError(
             f"{ESTIMATES.name} has no estimate for chapter {number}: add its largest step to "
@@ -69,9 +70,10 @@ def _rounded(size: float) -> float:
 
 def _measured(number: str) -> tuple[str, dict[str, Any]] | None:
     """Return the device and the figures of a chapter that ran through on it."""
-    if not MEASURED.is_file():
+    file = in_checkout("") / MEASURED
+    if not file.is_file():
         return None
-    report = json.loads(MEASURED.read_text(encoding="utf-8"))
+    report = json.loads(file.read_text(encoding="utf-8"))
     figures = report["chapters"].get(number, [{}])[-1]
     return (report["device"], figures) if "peak" in figures and not report["tiny"] else None
 

@@ -12,6 +12,7 @@ import pytest
 from full_profile_lane import FETCHED
 
 from aigc_helpers.errors import ReaderError
+from aigc_helpers.paths import REPOSITORY
 from aigc_helpers.publishing.full_profile import ESTIMATES, fill_full_profile, gigabytes
 from aigc_helpers.publishing.source import MarkdownPair, find_chapter, read_chapter
 
@@ -38,7 +39,7 @@ def test_the_header_says_how_much(number: str):
 def test_the_stored_estimates_are_those_of_the_code():
     from aigc_helpers.pretrain.experiments.full_profile_memory import estimates
 
-    stored = json.loads(ESTIMATES.read_text(encoding="utf-8"))
+    stored = json.loads((REPOSITORY / ESTIMATES).read_text(encoding="utf-8"))
     for number, (what, memory) in estimates().items():
         assert stored[number]["step"] == what
         # Versions of the libraries differ by a buffer here and there.
