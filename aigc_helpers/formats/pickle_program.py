@@ -16,6 +16,7 @@ from aigc_helpers.errors import ReaderError, first_line
 
 # Torch keeps the numbers outside its pickle, which takes some 200 bytes and 40 opcodes per tensor.
 LARGEST_PICKLE = 20_000_000  # Bytes.
+_BLOCK = 1 << 16  # Bytes read at once.
 _MOST_OPCODES = 2_000_000
 # As a dictionary's key a tuple is hashed, which no depth stops but the end of the stack. And tuples that hold the same
 # tuple twice, and so on, take a few bytes each, and for ever to hash.
@@ -169,7 +170,12 @@ class _Limited:
         if size > self._left:
             raise ValueError(f"more than {LARGEST_PICKLE:,} bytes")
         self._left -= size
-        return self._stream.read(size)
+        # A file gives its buffer the whole announced size before it looks how much is there.
+        parts = []
+        while size and (part := self._stream.read(min(size, _BLOCK))):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def readline(self) -> bytes:
         line = self._stream.readline(self._left)
